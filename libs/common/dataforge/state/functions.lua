@@ -1,0 +1,103 @@
+#!lua name=dataforge
+-- The one place where a partition's state changes (docs/specs/state.md). Every key of a partition shares
+-- a hash tag, so each call is atomic and stays on one node; window keys are built from the prefix given.
+
+local CHUNK = 1000 -- Lua's unpack has an argument limit
+
+local function reader(args, at)
+  local self = {}
+  function self.one()
+    at = at + 1
+    return args[at - 1]
+  end
+  function self.many(width)
+    local n = tonumber(self.one()) * width
+    local first = at
+    at = at + n
+    return first, at - 1
+  end
+  return self
+end
+
+local function write(command, key, args, first, last)
+  while first <= last do
+    local stop = math.min(first + CHUNK - 1, last)
+    redis.call(command, key, unpack(args, first, stop))
+    first = stop + 1
+  end
+end
+
+-- KEYS: meta. ARGV: token. The newest claimant is the owner.
+local function claim(keys, args)
+  redis.call('HSET', keys[1], 'claim', args[1])
+  return 'OK'
+end
+
+-- KEYS: meta idx ids ledger feed window-prefix. ARGV: token, previous, position, feed cap, then sections:
+-- meta (k v), ids (k v), ids gone, ledger (k v), ledger gone, windows (member end rows(k v)), gone, feed (d).
+local function commit(keys, args)
+  local meta, idx, ids, ledger, feed, prefix = unpack(keys)
+  local have = redis.call('HMGET', meta, 'claim', 'position', 'feed')
+  local position = have[2] or '0'
+  if have[1] ~= args[1] or position ~= args[2] then
+    return { 'superseded', have[1] or '', position }
+  end
+  local token, target, cap = args[1], args[3], args[4]
+  local r = reader(args, 5)
+
+  local first, last = r.many(2)
+  write('HSET', meta, args, first, last)
+  first, last = r.many(2)
+  write('HSET', ids, args, first, last)
+  first, last = r.many(1)
+  write('HDEL', ids, args, first, last)
+  first, last = r.many(2)
+  write('HSET', ledger, args, first, last)
+  first, last = r.many(1)
+  write('HDEL', ledger, args, first, last)
+  for _ = 1, tonumber(r.one()) do
+    local member, ends = r.one(), r.one()
+    redis.call('ZADD', idx, ends, member)
+    first, last = r.many(2)
+    write('HSET', prefix .. member, args, first, last)
+  end
+  first, last = r.many(1)
+  for i = first, last do
+    redis.call('DEL', prefix .. args[i])
+    redis.call('ZREM', idx, args[i])
+  end
+
+  local prev = have[3] or ''
+  first, last = r.many(1)
+  for i = first, last do
+    local id = target .. '-' .. (i - first)
+    redis.call('XADD', feed, 'MAXLEN', '~', cap, id, 'prev', prev, 'claim', token,
+      'last', i == last and '1' or '0', 'd', args[i])
+    prev = id .. ' ' .. token
+  end
+  redis.call('HSET', meta, 'position', target, 'feed', prev)
+  return { 'OK' }
+end
+
+-- KEYS: meta idx window-prefix. ARGV: table, size, first start, start limit.
+-- Returns {position, next, watermark, feed, {start, {label, row, …}, …}}, all of one instant.
+local function read(keys, args)
+  local meta = redis.call('HMGET', keys[1], 'position', 'next', 'watermark', 'feed')
+  local out = { meta[1] or '0', meta[2] or '0', meta[3] or '0', meta[4] or '', {} }
+  if args[1] then
+    local size = tonumber(args[2])
+    local own = args[1] .. '|' .. args[2] .. '|'
+    local low, high = tonumber(args[3]) + size, '(' .. string.format('%.0f', tonumber(args[4]) + size)
+    for _, member in ipairs(redis.call('ZRANGEBYSCORE', keys[2], string.format('%.0f', low), high)) do
+      if string.sub(member, 1, #own) == own then
+        table.insert(out[5], string.sub(member, #own + 1))
+        table.insert(out[5], redis.call('HGETALL', keys[3] .. member))
+      end
+    end
+  end
+  return out
+end
+
+redis.register_function('df_claim', claim)
+redis.register_function('df_commit', commit)
+redis.register_function { function_name = 'df_read', callback = read, flags = { 'no-writes' } }

@@ -1,0 +1,143 @@
+"""The in-memory twin of `RedisState`: same promises, same conformance suite, no server."""
+
+import asyncio
+from collections.abc import Mapping
+from copy import deepcopy
+from dataclasses import dataclass, field
+from typing import Any
+
+import msgspec
+
+from dataforge.errors import Superseded
+from dataforge.state.model import Commit, FeedEntry, Loaded, PartitionRead, split_window_key
+from dataforge.state.store import Named
+
+_unpack = msgspec.msgpack.decode
+
+
+@dataclass
+class _Partition:
+    claim: str = ""
+    position: int = 0
+    cursor: str = ""
+    meta: dict[str, str] = field(default_factory=dict)
+    windows: dict[str, dict[str, bytes]] = field(default_factory=dict)
+    ends: dict[str, int] = field(default_factory=dict)
+    ids: dict[str, bytes] = field(default_factory=dict)
+    ledger: dict[int, bytes] = field(default_factory=dict)
+    feed: list[FeedEntry] = field(default_factory=list)
+
+
+class MemoryState:
+    """State of all partitions in dicts. `snapshot` and `roll_back` play a server that lost its last second."""
+
+    def __init__(self, *, feed_cap: int = 5_000) -> None:
+        self._partitions: dict[Named, _Partition] = {}
+        self._feed_cap = feed_cap
+        self._changed = asyncio.Event()
+
+    def _at(self, name: str, partition: int) -> _Partition:
+        return self._partitions.setdefault((name, partition), _Partition())
+
+    def snapshot(self) -> dict[Named, Any]:
+        return deepcopy(self._partitions)
+
+    def roll_back(self, snapshot: Mapping[Named, Any]) -> None:
+        self._partitions = deepcopy(dict(snapshot))
+
+    # ---- writer
+    async def claim(self, name: str, partition: int, token: str) -> None:
+        self._at(name, partition).claim = token
+
+    async def owner(self, name: str, partition: int) -> tuple[str, int]:
+        p = self._at(name, partition)
+        return p.claim, p.position
+
+    async def load(self, name: str, partition: int, open_after_ms: int | None = None) -> Loaded:
+        p = self._at(name, partition)
+        still_open = [k for k, end in p.ends.items() if open_after_ms is None or end > open_after_ms]
+        meta = {**p.meta, "claim": p.claim, "feed": p.cursor} | ({"position": str(p.position)} if p.position else {})
+        return Loaded(
+            meta,
+            {k: {label: _unpack(row) for label, row in p.windows[k].items()} for k in still_open},
+            dict(p.ends),
+            {k: _unpack(v) for k, v in p.ids.items()},
+            {k: _unpack(v) for k, v in p.ledger.items()},
+        )
+
+    async def commit(self, name: str, partition: int, commit: Commit) -> None:
+        p = self._at(name, partition)
+        if (p.claim, p.position) != (commit.claim, commit.previous):
+            raise Superseded(f"{name}/{partition}: refused at {commit.previous}; the store has position {p.position}")
+        p.position = commit.position
+        p.meta.update(commit.meta)
+        p.ids.update(commit.ids)
+        p.ledger.update(commit.ledger)
+        for key in commit.ids_gone:
+            p.ids.pop(key, None)
+        for minute in commit.ledger_gone:
+            p.ledger.pop(minute, None)
+        for key, rows in commit.windows.items():
+            p.windows.setdefault(key, {}).update(rows)
+            p.ends[key] = commit.ends[key]
+        for key in commit.gone:
+            p.windows.pop(key, None)
+            p.ends.pop(key, None)
+        for n, data in enumerate(commit.feed):
+            entry = FeedEntry(
+                partition=partition,
+                id=f"{commit.position}-{n}",
+                claim=commit.claim,
+                prev=p.cursor,
+                last=n == len(commit.feed) - 1,
+                **_unpack(data),
+            )
+            p.feed.append(entry)
+            p.cursor = entry.cursor
+        del p.feed[: -self._feed_cap]
+        self._changed.set()
+
+    # ---- reader
+    async def read(
+        self, name: str, partition: int, table: str, size_ms: int, start_ms: int, end_ms: int
+    ) -> PartitionRead:
+        p = self._at(name, partition)
+        windows = {}
+        for key, rows in p.windows.items():
+            own, size, start = split_window_key(key)
+            if (own, size) == (table, size_ms) and start_ms <= start < end_ms:
+                windows[start] = {label: _unpack(row) for label, row in rows.items()}
+        return (await self.head(name, partition))._replace(windows=windows)
+
+    async def head(self, name: str, partition: int) -> PartitionRead:
+        p = self._at(name, partition)
+        feed_id, _, claim = p.cursor.partition(" ")
+        return PartitionRead(
+            partition, p.position, int(p.meta.get("next", 0)), int(p.meta.get("watermark", 0)), feed_id, claim
+        )
+
+    async def feed(self, cursors: Mapping[Named, str], block_ms: int) -> list[tuple[Named, list[FeedEntry]]]:
+        found = self._after(cursors)
+        if not found:
+            self._changed.clear()
+            try:
+                await asyncio.wait_for(self._changed.wait(), block_ms / 1000)
+            except TimeoutError:
+                return []
+            found = self._after(cursors)
+        return found
+
+    def _after(self, cursors: Mapping[Named, str]) -> list[tuple[Named, list[FeedEntry]]]:
+        found = [
+            (named, [e for e in self._at(*named).feed if _order(e.id) > _order(after)])
+            for named, after in cursors.items()
+        ]
+        return [(named, entries) for named, entries in found if entries]
+
+    async def ledger(self, name: str, partition: int) -> dict[int, dict[str, Any]]:
+        return {k: _unpack(v) for k, v in self._at(name, partition).ledger.items()}
+
+
+def _order(feed_id: str) -> tuple[int, int]:
+    position, _, n = feed_id.partition("-")
+    return int(position), int(n)

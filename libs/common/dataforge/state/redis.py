@@ -1,0 +1,176 @@
+"""The state in Redis or Valkey. *Source*: docs/specs/state.md; the atomic part is functions.lua."""
+
+from collections.abc import Awaitable, Iterable, Mapping
+from importlib.resources import files
+from typing import Any, cast
+
+import msgspec
+from redis.asyncio import Redis
+from redis.exceptions import OutOfMemoryError, RedisError, ResponseError
+
+from dataforge.errors import Fatal, Superseded, Transient
+from dataforge.state.model import Commit, FeedEntry, Loaded, PartitionRead
+from dataforge.state.store import Keys, Named
+
+_FUNCTIONS = files("dataforge.state").joinpath("functions.lua")
+_unpack = msgspec.msgpack.decode
+
+
+class _Payload(msgspec.Struct):
+    next: int
+    watermark: int
+    position: int
+    rows: dict[str, dict[str, list[Any]]]
+    gone: list[str]
+    trace: list[str] = []
+
+
+_payload = msgspec.msgpack.Decoder(_Payload)
+
+
+class RedisState:
+    """Reader and writer. Loads the functions by itself where the server has not got them."""
+
+    def __init__(self, url: str, *, feed_cap: int = 5_000, timeout_s: float = 10.0) -> None:
+        self._redis = Redis.from_url(url, socket_timeout=timeout_s, socket_connect_timeout=timeout_s)
+        self._feed_cap = feed_cap
+
+    async def close(self) -> None:
+        await self._redis.aclose()
+
+    async def ping(self) -> None:
+        """*Raises* RedisError where the server does not answer."""
+        await cast("Awaitable[bool]", self._redis.ping())
+
+    async def _call(self, function: str, keys: Iterable[str], *args: str | bytes | int, write: bool = True) -> Any:
+        keys = tuple(keys)
+        call = self._redis.fcall if write else self._redis.fcall_ro
+        try:
+            return await cast("Awaitable[Any]", call(function, len(keys), *keys, *cast("tuple[str, ...]", args)))
+        except ResponseError as error:
+            if "Function not found" not in str(error):
+                raise
+        await cast("Awaitable[str]", self._redis.function_load(_FUNCTIONS.read_text(), replace=True))
+        return await cast("Awaitable[Any]", call(function, len(keys), *keys, *cast("tuple[str, ...]", args)))
+
+    # ---- writer
+    async def claim(self, name: str, partition: int, token: str) -> None:
+        await self._call("df_claim", (Keys.of(name, partition).meta,), token)
+
+    async def owner(self, name: str, partition: int) -> tuple[str, int]:
+        claim, position = await cast(
+            "Awaitable[list[bytes | None]]", self._redis.hmget(Keys.of(name, partition).meta, ["claim", "position"])
+        )
+        return (claim or b"").decode(), int(position or 0)
+
+    async def load(self, name: str, partition: int, open_after_ms: int | None = None) -> Loaded:
+        keys = Keys.of(name, partition)
+        pipe = self._redis.pipeline(transaction=True)
+        pipe.hgetall(keys.meta)
+        pipe.zrange(keys.idx, 0, -1, withscores=True)
+        pipe.hgetall(keys.ids)
+        pipe.hgetall(keys.ledger)
+        meta, idx, ids, ledger = await pipe.execute()
+        expiries = {member.decode(): int(end) for member, end in idx}
+        still_open = [key for key, end in expiries.items() if open_after_ms is None or end > open_after_ms]
+        pipe = self._redis.pipeline(transaction=False)
+        for key in still_open:
+            pipe.hgetall(keys.windows + key)
+        rows = await pipe.execute() if still_open else []
+        return Loaded(
+            {k.decode(): v.decode() for k, v in meta.items()},
+            {key: _rows(found) for key, found in zip(still_open, rows, strict=True)},
+            expiries,
+            {k.decode(): _unpack(v) for k, v in ids.items()},
+            {int(k): _unpack(v) for k, v in ledger.items()},
+        )
+
+    async def commit(self, name: str, partition: int, commit: Commit) -> None:
+        keys = Keys.of(name, partition)
+        try:
+            answer = await self._call("df_commit", keys, *_arguments(commit, self._feed_cap))
+        except OutOfMemoryError as error:
+            raise Transient("the state store is out of memory: raise maxmemory, or shorten ttl", 2.0) from error
+        except RedisError as error:
+            raise Fatal(f"the outcome of a commit to {keys.meta} is unknown: {error}") from error
+        if answer[0] != b"OK":
+            raise Superseded(
+                f"{keys.meta}: refused at {commit.previous}; the store has position {answer[2].decode()}"
+                f" under {'the same' if answer[1].decode() == commit.claim else 'another'} claim"
+            )
+
+    # ---- reader
+    async def read(
+        self, name: str, partition: int, table: str, size_ms: int, start_ms: int, end_ms: int
+    ) -> PartitionRead:
+        return await self._read(name, partition, table, size_ms, start_ms, end_ms)
+
+    async def head(self, name: str, partition: int) -> PartitionRead:
+        return await self._read(name, partition)
+
+    async def _read(self, name: str, partition: int, *args: str | int) -> PartitionRead:
+        keys = Keys.of(name, partition)
+        position, following, watermark, feed, found = await self._call(
+            "df_read", (keys.meta, keys.idx, keys.windows), *args, write=False
+        )
+        windows = {
+            int(start): _rows(dict(zip(flat[::2], flat[1::2], strict=True)))
+            for start, flat in zip(found[::2], found[1::2], strict=True)
+        }
+        feed_id, _, claim = feed.decode().partition(" ")
+        return PartitionRead(partition, int(position), int(following), int(watermark), feed_id, claim, windows)
+
+    async def feed(self, cursors: Mapping[Named, str], block_ms: int) -> list[tuple[Named, list[FeedEntry]]]:
+        """One XREAD over all partitions; they must live on one node (use one reader per node on a cluster)."""
+        streams = {Keys.of(*named).feed: named for named in cursors}
+        found = await cast(
+            "Awaitable[Any]",
+            self._redis.xread({k: cursors[named] for k, named in streams.items()}, count=500, block=block_ms),
+        )
+        return [
+            (streams[key.decode()], [_entry(streams[key.decode()][1], *entry) for entry in entries])
+            for key, entries in found or ()
+        ]
+
+    async def ledger(self, name: str, partition: int) -> dict[int, dict[str, Any]]:
+        found = await cast("Awaitable[dict[bytes, bytes]]", self._redis.hgetall(Keys.of(name, partition).ledger))
+        return {int(k): _unpack(v) for k, v in found.items()}
+
+
+def _rows(found: Mapping[bytes, bytes]) -> dict[str, list[Any]]:
+    return {label.decode(): _unpack(row) for label, row in found.items()}
+
+
+def _entry(partition: int, entry_id: bytes, fields: Mapping[bytes, bytes]) -> FeedEntry:
+    p = _payload.decode(fields[b"d"])
+    claim, prev, last = fields[b"claim"].decode(), fields[b"prev"].decode(), fields[b"last"] == b"1"
+    return FeedEntry(
+        partition, entry_id.decode(), claim, prev, last, p.next, p.watermark, p.position, p.rows, p.gone, p.trace
+    )
+
+
+def _arguments(commit: Commit, feed_cap: int) -> list[str | bytes | int]:
+    """The flat argument list that functions.lua reads, section by section."""
+    args: list[str | bytes | int] = [commit.claim, commit.previous, commit.position, feed_cap]
+
+    def pairs(items: Mapping[Any, str | bytes]) -> None:
+        args.append(len(items))
+        for key, value in items.items():
+            args.extend((key, value))
+
+    def singles(items: tuple[Any, ...]) -> None:
+        args.append(len(items))
+        args.extend(items)
+
+    pairs(commit.meta)
+    pairs(commit.ids)
+    singles(commit.ids_gone)
+    pairs(commit.ledger)
+    singles(commit.ledger_gone)
+    args.append(len(commit.windows))
+    for key, rows in commit.windows.items():
+        args.extend((key, commit.ends[key]))
+        pairs(rows)
+    singles(commit.gone)
+    singles(commit.feed)
+    return args

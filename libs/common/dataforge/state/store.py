@@ -1,0 +1,68 @@
+"""The state store: what every implementation promises, and how a partition's keys are named."""
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple, Protocol
+
+from dataforge.state.model import Commit, FeedEntry, Loaded, PartitionRead
+
+Named = tuple[str, int]
+"""(`<domain>.<event>.v<N>`, partition)"""
+
+
+class Keys(NamedTuple):
+    """Redis keys of one partition; one hash tag, so one slot."""
+
+    meta: str
+    idx: str
+    ids: str
+    ledger: str
+    feed: str
+    windows: str
+    """Prefix of the window keys."""
+
+    @classmethod
+    def of(cls, name: str, partition: int) -> "Keys":
+        tag = f"df:{{{name}/{partition}}}"
+        return cls(f"{tag}:meta", f"{tag}:idx", f"{tag}:ids", f"{tag}:ledger", f"{tag}:feed", f"{tag}:w:")
+
+
+class StateReader(Protocol):
+    async def read(
+        self, name: str, partition: int, table: str, size_ms: int, start_ms: int, end_ms: int
+    ) -> PartitionRead:
+        """Rows of the windows with start in [start_ms, end_ms), with the positions of the same instant."""
+        ...
+
+    async def head(self, name: str, partition: int) -> PartitionRead:
+        """As `read`, without rows."""
+        ...
+
+    async def feed(self, cursors: Mapping[Named, str], block_ms: int) -> list[tuple[Named, list[FeedEntry]]]:
+        """Entries after each cursor (a feed id, "0-0" for all); waits up to `block_ms` for the first."""
+        ...
+
+    async def ledger(self, name: str, partition: int) -> dict[int, dict[str, Any]]:
+        """Minute (ms) of log time -> counts by outcome."""
+        ...
+
+
+class StateWriter(Protocol):
+    async def claim(self, name: str, partition: int, token: str) -> None:
+        """Take the partition: from now on every commit under another token is refused."""
+        ...
+
+    async def load(self, name: str, partition: int, open_after_ms: int | None = None) -> Loaded:
+        """What the partition holds. Call it after `claim`, never before: a zombie could commit in between."""
+        ...
+
+    async def commit(self, name: str, partition: int, commit: Commit) -> None:
+        """Apply whole or not at all.
+
+        *Raises*: `Superseded` where claim or previous position are not the store's; `Transient` where the
+        store is out of memory (nothing was written); `Fatal` where the outcome is unknown.
+        """
+        ...
+
+    async def owner(self, name: str, partition: int) -> tuple[str, int]:
+        """The claim and position in the store: what an idle owner compares with its own."""
+        ...
