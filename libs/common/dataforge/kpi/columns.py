@@ -13,15 +13,13 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
+import datasketches
 import numpy as np
-from datasketches import (
-    frequent_items_error_type,
-    frequent_strings_sketch,
-    hll_sketch,
-    hll_union,
-    kll_doubles_sketch,
-    tgt_hll_type,
-)
+
+from dataforge.contracts.model import UNKNOWN
+
+sketches: Any = datasketches
+"""The package carries no type information."""
 
 HLL_LG_K = 14
 KLL_K = 400
@@ -57,29 +55,40 @@ class Column:
         return f"{self.kind}({inside})"
 
 
+def label_text(value: Any) -> str:
+    """A field's value as a label or a sketched item: null is `__unknown__`, booleans are JSON's."""
+    if value is None:
+        return UNKNOWN
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
 def _hll(data: bytes | None = None) -> Any:
-    return hll_sketch.deserialize(data) if data else hll_sketch(HLL_LG_K, tgt_hll_type.HLL_8)
+    return sketches.hll_sketch.deserialize(data) if data else sketches.hll_sketch(HLL_LG_K, sketches.tgt_hll_type.HLL_8)
 
 
 def _kll(data: bytes | None = None) -> Any:
-    return kll_doubles_sketch.deserialize(data) if data else kll_doubles_sketch(KLL_K)
+    return sketches.kll_doubles_sketch.deserialize(data) if data else sketches.kll_doubles_sketch(KLL_K)
 
 
 def _frequent(data: bytes | None = None) -> Any:
-    return frequent_strings_sketch.deserialize(data) if data else frequent_strings_sketch(FREQUENT_LG_MAX)
+    return (
+        sketches.frequent_strings_sketch.deserialize(data)
+        if data
+        else sketches.frequent_strings_sketch(FREQUENT_LG_MAX)
+    )
 
 
-def _hll_absorb(held: Any, pending: set[str]) -> Any:
+def _hll_absorb(held: Any, pending: set[Any]) -> Any:
     for value in pending:
-        held.update(value)
+        held.update(label_text(value))
     return held
 
 
 def _hll_merge(a: Any, b: Any) -> Any:
-    union = hll_union(HLL_LG_K)
+    union = sketches.hll_union(HLL_LG_K)
     union.update(a)
     union.update(b)
-    return union.get_result(tgt_hll_type.HLL_8)
+    return union.get_result(sketches.tgt_hll_type.HLL_8)
 
 
 def _kll_absorb(held: Any, pending: list[float]) -> Any:
@@ -93,9 +102,9 @@ def _kll_merge(a: Any, b: Any) -> Any:
     return merged
 
 
-def _frequent_absorb(held: Any, pending: dict[str, int]) -> Any:
+def _frequent_absorb(held: Any, pending: dict[Any, int]) -> Any:
     for item, weight in pending.items():
-        held.update(item, weight)
+        held.update(label_text(item), weight)
     return held
 
 
@@ -158,9 +167,9 @@ ALGEBRA: dict[ColumnKind, Algebra] = {
 
 def distinct_of(sketch: Any) -> int:
     """Estimate of an HLL, always from a union: a sketch fed by one stream uses another estimator."""
-    union = hll_union(HLL_LG_K)
+    union = sketches.hll_union(HLL_LG_K)
     union.update(sketch)
-    return round(union.get_result(tgt_hll_type.HLL_8).get_estimate())
+    return round(union.get_result(sketches.tgt_hll_type.HLL_8).get_estimate())
 
 
 def quantiles_of(sketch: Any, ranks: tuple[float, ...]) -> dict[str, float | None]:
@@ -169,6 +178,6 @@ def quantiles_of(sketch: Any, ranks: tuple[float, ...]) -> dict[str, float | Non
 
 def top_of(sketch: Any, k: int) -> list[dict[str, str | int]]:
     """The k items with the largest estimates; each true count lies within [lower, upper]."""
-    items = sketch.get_frequent_items(frequent_items_error_type.NO_FALSE_NEGATIVES)
+    items = sketch.get_frequent_items(sketches.frequent_items_error_type.NO_FALSE_NEGATIVES)
     best = sorted(items, key=lambda item: (-item[1], item[0]))[:k]
     return [{"item": item, "estimate": est, "lower": low, "upper": up} for item, est, low, up in best]

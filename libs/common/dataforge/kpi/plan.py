@@ -115,7 +115,9 @@ class Plan:
             return found
         sets = sorted(",".join(b) or "(total)" for name, b in self.views if name == metric)
         if sets:
-            raise KeyError(f"metric {metric!r} is not kept by {','.join(by) or '(total)'}; it is kept by: {'; '.join(sets)}")
+            raise KeyError(
+                f"metric {metric!r} is not kept by {','.join(by) or '(total)'}; it is kept by: {'; '.join(sets)}"
+            )
         raise KeyError(f"no metric {metric!r}; there are: {', '.join(sorted({name for name, _ in self.views}))}")
 
 
@@ -126,7 +128,7 @@ def columns_of(metric: Metric, contract: Contract) -> tuple[Column, ...]:
     def summed(terms: tuple[tuple[int, str], ...]) -> Column:
         return Column(ColumnKind.SUM, terms, max(contract.fields[f].scale for _, f in terms))
 
-    one = ((1, measure.field),) if measure.field else ()
+    one: tuple[tuple[int, str], ...] = ((1, measure.field),) if measure.field else ()
     match measure.kind:
         case MeasureKind.COUNT:
             return (Column(ColumnKind.COUNT, one),)

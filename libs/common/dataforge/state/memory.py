@@ -53,9 +53,10 @@ class MemoryState:
         p = self._at(name, partition)
         return p.claim, p.position
 
-    async def load(self, name: str, partition: int, open_after_ms: int | None = None) -> Loaded:
+    async def load(self, name: str, partition: int, lateness_ms: int) -> Loaded:
         p = self._at(name, partition)
-        still_open = [k for k, end in p.ends.items() if open_after_ms is None or end > open_after_ms]
+        watermark = int(p.meta.get("watermark", 0))
+        still_open = [k for k, end in p.ends.items() if end + lateness_ms > watermark]
         meta = {**p.meta, "claim": p.claim, "feed": p.cursor} | ({"position": str(p.position)} if p.position else {})
         return Loaded(
             meta,

@@ -67,7 +67,7 @@ class Loaded(NamedTuple):
 
     meta: Mapping[str, str]
     windows: Mapping[WindowKey, Mapping[str, list[Any]]]
-    """Windows that end after `open_after_ms` given to `load`."""
+    """Windows that can still change: those whose end + lateness lies above the watermark."""
     expiries: Mapping[WindowKey, int]
     """Every stored window, sealed ones too, with its end (ms)."""
     ids: Mapping[str, list[str]]

@@ -63,7 +63,7 @@ class RedisState:
         )
         return (claim or b"").decode(), int(position or 0)
 
-    async def load(self, name: str, partition: int, open_after_ms: int | None = None) -> Loaded:
+    async def load(self, name: str, partition: int, lateness_ms: int) -> Loaded:
         keys = Keys.of(name, partition)
         pipe = self._redis.pipeline(transaction=True)
         pipe.hgetall(keys.meta)
@@ -72,7 +72,8 @@ class RedisState:
         pipe.hgetall(keys.ledger)
         meta, idx, ids, ledger = await pipe.execute()
         expiries = {member.decode(): int(end) for member, end in idx}
-        still_open = [key for key, end in expiries.items() if open_after_ms is None or end > open_after_ms]
+        watermark = int(meta.get(b"watermark", 0))
+        still_open = [key for key, end in expiries.items() if end + lateness_ms > watermark]
         pipe = self._redis.pipeline(transaction=False)
         for key in still_open:
             pipe.hgetall(keys.windows + key)

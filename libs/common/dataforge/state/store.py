@@ -51,7 +51,7 @@ class StateWriter(Protocol):
         """Take the partition: from now on every commit under another token is refused."""
         ...
 
-    async def load(self, name: str, partition: int, open_after_ms: int | None = None) -> Loaded:
+    async def load(self, name: str, partition: int, lateness_ms: int) -> Loaded:
         """What the partition holds. Call it after `claim`, never before: a zombie could commit in between."""
         ...
 

@@ -1,0 +1,169 @@
+"""Compiles an event type's tables into one function that adds an event to pending rows.
+
+The tables are known when the domain is loaded and the function runs once per event, so it is worth
+writing it out: no loops over metrics, no attribute lookups by name, no allocation but new rows.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from dataforge.contracts.model import Condition, EventType
+from dataforge.kpi.columns import ALGEBRA, Column, ColumnKind
+from dataforge.kpi.plan import Plan, Table
+
+RawKey = tuple[int, Any]
+"""(pane start in ms, raw label): the raw label is a value, a tuple of values, or () for a total."""
+Pending = dict[RawKey, list[Any]]
+Revised = tuple[int, RawKey, int]
+"""(index of the table, key, watermark at that moment) of an event that came after its pane's end."""
+Contribute = Callable[[Any, int, int, list[Pending], list[Revised]], None]
+"""(event, event time in ms, watermark in ms, pending rows per table, revisions)"""
+
+_OPS = {"eq": "==", "ne": "!=", "lt": "<", "le": "<=", "gt": ">", "ge": ">=", "in": "in", "not_in": "not in"}
+
+
+def fields_used(plan: Plan) -> list[str]:
+    """Every field of the event that some table reads, sorted."""
+    names: set[str] = set()
+    for table in plan.tables:
+        names |= {d.field for d in table.dimensions} | {c.field for c in table.where}
+        for column in table.columns:
+            names |= {_field(plan.event, name) for _, name in column.terms}
+    return sorted(names)
+
+
+def _field(event: EventType, name: str) -> str:
+    """A measure may name a dimension; what it reads is that dimension's field."""
+    return event.dimensions[name].field if name in event.dimensions and name not in event.contract.fields else name
+
+
+@dataclass
+class _Writer:
+    event: EventType
+    attributes: Mapping[str, str]
+    lines: list[str]
+    constants: dict[str, Any]
+    locals: dict[str, str]
+
+    def local(self, key: str, expression: str) -> str:
+        """A local variable for `expression`, written once."""
+        if key not in self.locals:
+            self.locals[key] = f"v{len(self.locals)}"
+            self.lines.append(f"    {self.locals[key]} = {expression}")
+        return self.locals[key]
+
+    def constant(self, value: Any) -> str:
+        name = f"K{len(self.constants)}"
+        self.constants[name] = value
+        return name
+
+    def raw(self, field: str) -> str:
+        return self.local(f"raw {field}", f"e.{self.attributes[field]}")
+
+    def nullable(self, field: str) -> bool:
+        spec = self.event.contract.fields[field]
+        return spec.nullable or not spec.required
+
+    def scaled(self, field: str, scale: int) -> str:
+        """The field as an integer of 10^-scale; None where it is null."""
+        raw, own = self.raw(field), self.event.contract.fields[field].scale
+        if not scale:
+            return raw
+        number = f"round({raw} * {10**own})" + (f" * {10 ** (scale - own)}" if scale > own else "")
+        if self.nullable(field):
+            number = f"None if {raw} is None else {number}"
+        return self.local(f"scaled {field} {scale}", number)
+
+    def source(self, name: str) -> tuple[str, bool]:
+        """The variable of a field or dimension, and whether it can be None."""
+        dimension = self.event.dimensions.get(name)
+        if dimension is None or (name in self.event.contract.fields and dimension.lookup is None):
+            return self.raw(name), self.nullable(name)
+        if dimension.lookup is None:
+            return self.raw(dimension.field), self.nullable(dimension.field)
+        return self.looked_up(name), True
+
+    def looked_up(self, name: str) -> str:
+        dimension = self.event.dimensions[name]
+        lookup: Mapping[Any, str] = dimension.lookup or {}
+        raw, kind = self.raw(dimension.field), self.event.contract.fields[dimension.field].type
+        if kind == "integer":
+            lookup = {int(k): v for k, v in lookup.items() if k.lstrip("-").isdigit()}
+        elif kind != "string":
+            raw = f"str({raw})"
+        return self.local(f"lookup {name}", f"{self.constant(lookup)}.get({raw})")
+
+    def label(self, table: Table) -> str:
+        parts = [self.looked_up(d.name) if d.lookup is not None else self.raw(d.field) for d in table.dimensions]
+        return parts[0] if len(parts) == 1 else f"({', '.join(parts)})"
+
+    def condition(self, clause: Condition) -> str:
+        raw = self.raw(clause.field)
+        test = f"{raw} {_OPS[clause.op]} {self.constant(clause.value)}"
+        return f"{raw} is not None and {test}" if self.nullable(clause.field) else test
+
+    def add(self, at: int, column: Column) -> list[str]:
+        """Statements that add the event to `row[at]`."""
+        match column.kind:
+            case ColumnKind.COUNT if not column.terms:
+                return [f"row[{at}] += 1"]
+            case ColumnKind.SUM:
+                return [self._guard(name, f"row[{at}] {'+' if sign > 0 else '-'}= {self.scaled(name, column.scale)}")
+                        for sign, name in column.terms]  # fmt: skip
+            case ColumnKind.MIN | ColumnKind.MAX:
+                name = column.terms[0][1]
+                value, less = self.scaled(name, column.scale), "<" if column.kind is ColumnKind.MIN else ">"
+                return [
+                    self._guard(
+                        name, f"row[{at}] = {value} if row[{at}] is None or {value} {less} row[{at}] else row[{at}]"
+                    )
+                ]
+        variable, nullable = self.source(column.terms[0][1])
+        statement = {
+            ColumnKind.COUNT: f"row[{at}] += 1",
+            ColumnKind.HLL: f"row[{at}].add({variable})",
+            ColumnKind.KLL: f"row[{at}].append({variable})",
+            ColumnKind.FREQUENT: f"row[{at}][{variable}] = row[{at}].get({variable}, 0) + 1",
+        }[column.kind]
+        return [f"if {variable} is not None: {statement}" if nullable else statement]
+
+    def _guard(self, field: str, statement: str) -> str:
+        return f"if {self.raw(field)} is not None: {statement}" if self.nullable(field) else statement
+
+
+def contribution_source(plan: Plan, attributes: Mapping[str, str]) -> tuple[str, dict[str, Any]]:
+    """The function's text and the constants it closes over."""
+    w = _Writer(plan.event, attributes, [], {}, {})
+    tables: list[str] = []
+    for n, table in enumerate(plan.tables):
+        pane = w.local(f"pane {table.pane_ms}", f"t - t % {table.pane_ms}")
+        label, conditions = w.label(table), [w.condition(c) for c in table.where]
+        body = [
+            f"key = ({pane}, {label})",
+            f"row = pending[{n}].get(key)",
+            f"if row is None: row = pending[{n}][key] = {_empty(table)}",
+            *(line for at, column in enumerate(table.columns) for line in w.add(at, column)),
+            f"if {pane} + {table.pane_ms} <= watermark: revised.append(({n}, key, watermark))",
+        ]
+        indent = "    "
+        if conditions:
+            tables.append(f"    if {' and '.join(conditions)}:")
+            indent += "    "
+        tables += [indent + line for line in body]
+    head = "def contribute(e, t, watermark, pending, revised):"
+    return "\n".join([head, *w.lines, *tables, "    return None", ""]), w.constants
+
+
+def _empty(table: Table) -> str:
+    texts = {set: "set()", list: "[]", dict: "{}"}
+    empties = (ALGEBRA[c.kind].pending() for c in table.columns)
+    return f"[{', '.join(texts.get(type(value), repr(value)) for value in empties)}]"
+
+
+def compile_contribution(plan: Plan, attributes: Mapping[str, str]) -> Contribute:
+    """*Source* of the text is our own plan; names in it are generated, values are closed-over constants."""
+    source, constants = contribution_source(plan, attributes)
+    namespace: dict[str, Any] = dict(constants)
+    exec(compile(source, f"<contribution of {plan.event.contract.name}>", "exec"), namespace)  # noqa: S102
+    return namespace["contribute"]

@@ -1,0 +1,219 @@
+"""One partition's owner: claim, load, fold, commit (DESIGN R3). The only I/O is the state store."""
+
+import json
+import secrets
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+
+from dataforge.contracts.model import EventType
+from dataforge.errors import Superseded
+from dataforge.kpi.plan import Plan
+from dataforge.state.model import Commit, Loaded
+from dataforge.state.store import StateWriter
+from dataforge.stream.records import RecordBatch, TopicPartition
+
+from aggregator.contribute import Contribute
+from aggregator.dedupe import MINUTE_MS, SeenIds
+from aggregator.fold import Decode, Fingerprint, Fold
+from aggregator.windows import Changed, Windows
+
+_encode = msgspec.msgpack.Encoder().encode
+
+IDLE_CHECK_S = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Compiled:
+    """An event type, ready to be folded."""
+
+    event: EventType
+    plan: Plan
+    decode: Decode
+    contribute: Contribute
+    domain_fingerprint: int
+
+    @property
+    def name(self) -> str:
+        return self.event.contract.name
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """When to commit. Small commits make numbers fresh, large ones make catching up cheap."""
+
+    interval_s: float = 0.1
+    max_pending_rows: int = 20_000
+
+
+class AggregatorPartition:
+    """A `PartitionWork` over one judged partition.
+
+    *Guarantees*: a record's effect and the position behind it become visible together or not at all; a
+    worker that lost the partition can write nothing; after a rolled-back store the owner leaves, and the
+    next one re-reads from what the store holds.
+    """
+
+    def __init__(
+        self,
+        tp: TopicPartition,
+        compiled: Compiled,
+        store: StateWriter,
+        clock: Callable[[], float],
+        pace: Pace = Pace(),
+    ) -> None:
+        self._tp, self._compiled, self._store, self._clock, self._pace = tp, compiled, store, clock, pace
+        self._claim = ""
+        self._committed = 0
+        self._due = self._checked = 0.0
+        self._fold: Fold
+        self._windows: Windows
+
+    @property
+    def position(self) -> int:
+        return self._committed
+
+    @property
+    def fold(self) -> Fold:
+        return self._fold
+
+    @property
+    def windows(self) -> Windows:
+        return self._windows
+
+    async def open(self) -> int:
+        self._claim = secrets.token_hex(16)
+        await self._store.claim(self._compiled.name, self._tp.partition, self._claim)
+        loaded = await self._store.load(self._compiled.name, self._tp.partition, self._compiled.event.lateness_ms)
+        self._fold, self._windows = restore(self._compiled, loaded)
+        self._committed = self._fold.position
+        self._checked = self._clock()
+        return self._committed
+
+    async def take(self, batch: RecordBatch) -> None:
+        self._fold.fold(batch.records, batch.next)
+        rows = sum(len(pending) for pending in self._fold.pending)
+        if self._clock() >= self._due or rows >= self._pace.max_pending_rows:
+            await self._commit()
+
+    async def tick(self) -> None:
+        if self._fold.position > self._committed:
+            if self._clock() >= self._due:
+                await self._commit()
+        elif self._clock() >= self._checked + IDLE_CHECK_S:
+            await self._check_still_owner()
+
+    async def close(self) -> None:
+        if self._fold.position > self._committed:
+            await self._commit()
+
+    async def _commit(self) -> None:
+        commit = drain(self._compiled, self._fold, self._windows, self._claim, self._committed)
+        await self._store.commit(self._compiled.name, self._tp.partition, commit)
+        self._committed = commit.position
+        self._windows.drop_sealed(self._fold.watermark)
+        self._due = self._checked = self._clock()
+        self._due += self._pace.interval_s
+
+    async def _check_still_owner(self) -> None:
+        """A zombie without input, or an owner whose store was rolled back, would notice nothing otherwise."""
+        self._checked = self._clock()
+        claim, position = await self._store.owner(self._compiled.name, self._tp.partition)
+        if (claim, position) != (self._claim, self._committed):
+            raise Superseded(
+                f"{self._compiled.name}/{self._tp.partition}: the store is at {position}, this worker at "
+                f"{self._committed}: another worker took the partition, or the store was rolled back"
+            )
+
+
+def restore(compiled: Compiled, loaded: Loaded) -> tuple[Fold, Windows]:
+    """The fold as it stood at the last commit. Pure."""
+    meta, event = loaded.meta, compiled.event
+    remembered: dict[int, list[str]] = {}
+    stored_ids: dict[int, list[str]] = {}
+    for key, ids in loaded.ids.items():
+        minute = int(key.partition(":")[0])
+        remembered.setdefault(minute, []).extend(ids)
+        stored_ids.setdefault(minute, []).append(key)
+    fold = Fold(
+        decode=compiled.decode,
+        contribute=compiled.contribute,
+        tables=len(compiled.plan.tables),
+        lateness_ms=event.lateness_ms,
+        seen=SeenIds(event.dedupe_ms, remembered),
+        position=int(meta.get("position", 0)),
+        watermark=int(meta.get("watermark", 0)),
+        clock=int(meta.get("clock", 0)),
+        ledger={minute: dict(counts) for minute, counts in loaded.ledger.items()},
+        last=Fingerprint(*json.loads(meta["fp"])) if meta.get("fp") else None,
+        topic_id=bytes.fromhex(meta.get("topic_id", "")),
+        stored_ids=stored_ids,
+    )
+    fold.forgotten += fold.seen.advance(fold.clock)
+    fold.acceptance.next = int(meta.get("next", 0))
+    labels = {k.removeprefix("labels:"): tuple(json.loads(v)) for k, v in meta.items() if k.startswith("labels:")}
+    windows = Windows(compiled.plan, labels)
+    windows.restore(loaded.windows, loaded.expiries)
+    return fold, windows
+
+
+def drain(compiled: Compiled, fold: Fold, windows: Windows, claim: str, previous: int) -> Commit:
+    """Everything since the last commit as one commit; the fold's pending rows are empty afterwards. Pure."""
+    changed, ends = windows.absorb(fold.pending, fold.revised)
+    gone = windows.expire(fold.watermark)
+    forgotten = set(fold.forgotten)
+    ledger_gone = tuple(m for m in fold.ledger if m + MINUTE_MS + compiled.event.ttl_ms <= fold.clock)
+    for minute in ledger_gone:
+        del fold.ledger[minute]
+    commit = Commit(
+        claim=claim,
+        previous=previous,
+        position=fold.position,
+        meta=_meta(compiled, fold, windows),
+        windows=changed,
+        ends=ends,
+        gone=gone,
+        ids={
+            f"{minute}:{fold.position}": _encode(ids) for minute, ids in fold.new_ids.items() if minute not in forgotten
+        },
+        ids_gone=tuple(fold.ids_of(forgotten)),
+        ledger={m: _encode(fold.ledger[m]) for m in fold.touched if m in fold.ledger},
+        ledger_gone=ledger_gone,
+        feed=(_payload(fold, changed, gone),),
+    )
+    fold.drained(fold.position)
+    return commit
+
+
+def _meta(compiled: Compiled, fold: Fold, windows: Windows) -> dict[str, str]:
+    meta = {
+        "next": str(fold.acceptance.next),
+        "watermark": str(fold.watermark),
+        "clock": str(fold.clock),
+        "topic_id": fold.topic_id.hex(),
+        "fp": json.dumps(fold.last) if fold.last else "",
+        "domain": str(compiled.domain_fingerprint),
+    }
+    for table, labels in zip(compiled.plan.tables, windows.labels, strict=True):
+        if labels.grown:
+            labels.grown = False
+            meta[f"labels:{table.id}"] = json.dumps(labels.known())
+    return meta
+
+
+def _payload(fold: Fold, changed: Changed, gone: tuple[str, ...]) -> bytes:
+    rows: Mapping[str, Mapping[str, Any]] = {
+        key: {label: msgspec.Raw(row) for label, row in found.items()} for key, found in changed.items()
+    }
+    return _encode(
+        {
+            "next": fold.acceptance.next,
+            "watermark": fold.watermark,
+            "position": fold.position,
+            "rows": rows,
+            "gone": gone,
+            "trace": fold.traces,
+        }
+    )
