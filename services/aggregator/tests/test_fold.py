@@ -1,0 +1,215 @@
+"""The fold's algebra: batch boundaries, repeats, crashes and zombies change nothing (DESIGN R3, R4, R6a)."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+from dataforge.errors import Superseded
+from dataforge.kpi.query import window_rows
+from dataforge.state.memory import MemoryState
+from dataforge.stream.records import LogRecord, RecordBatch, TopicPartition
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sale_events import LATENESS, METRICS, MINUTE, SECOND, START, compiled, judged, numbered, sale
+from sale_oracle import expected
+
+from aggregator.partition import AggregatorPartition, Compiled, Pace
+
+SHOP = compiled()
+TP = TopicPartition(SHOP.event.contract.judged_topic, 0)
+EXACT = {"sales", "revenue", "discounts", "average", "cheapest", "dearest", "rate", "big", "customers"}
+
+
+def batches(records: Sequence[LogRecord], cuts: Sequence[int], start: int = 0) -> list[RecordBatch]:
+    edges = sorted({start, len(records), *(c for c in cuts if start < c < len(records))})
+    return [RecordBatch(*TP, a, b, records[a:b]) for a, b in zip(edges, edges[1:], strict=False)]
+
+
+def owner(store: MemoryState, now: Sequence[float] = (0.0,), shop: Compiled = SHOP, every: bool = True) -> Any:
+    """A partition that commits at every take, or only when closed."""
+    return AggregatorPartition(TP, shop, store, lambda: now[0], Pace(0.0 if every else 1e9))
+
+
+async def fold_all(store: MemoryState, records: Sequence[LogRecord], cuts: Sequence[int] = ()) -> AggregatorPartition:
+    worker = owner(store)
+    start = await worker.open()
+    for batch in batches(records, cuts, start):
+        await worker.take(batch)
+    await worker.close()
+    return worker
+
+
+async def values_of(store: MemoryState, shop: Compiled = SHOP) -> dict[tuple[Any, ...], Any]:
+    found = {}
+    for (name, by), view in shop.plan.views.items():
+        for size in view.table.windows_ms:
+            read = await store.read(shop.name, 0, view.table.id, size, 0, 2**60)
+            for row in window_rows(view, size, [read], LATENESS):
+                if name in EXACT:
+                    found[name, size, row.start_ms, row.labels] = row.value
+    return found
+
+
+async def outcomes_of(store: MemoryState) -> dict[str, int]:
+    total: dict[str, int] = {}
+    for counts in (await store.ledger(SHOP.name, 0)).values():
+        for outcome in ("counted", "duplicate", "late"):
+            total[outcome] = total.get(outcome, 0) + counts[outcome]
+        total["undecodable"] = total.get("undecodable", 0) + sum(counts["undecodable"].values())
+    return {k: n for k, n in total.items() if n}
+
+
+sales = st.builds(
+    sale,
+    st.integers(0, 30).map(str),
+    st.integers(-90, 30).map(lambda s: START + s * SECOND),
+    shop=st.integers(1, 3),
+    product=st.integers(1, 4),
+    customer=st.sampled_from("abcdef"),
+    amount=st.integers(0, 999).map(lambda c: c / 100),
+    discount=st.none() | st.integers(0, 99).map(lambda c: c / 100),
+)
+
+
+@st.composite
+def logs(draw: st.DrawFn) -> list[LogRecord]:
+    """A judged partition: raw records with rising append times, some repeated by a zombie judge."""
+    records, src, ts = [], 0, START
+    for found in draw(st.lists(sales | st.none(), max_size=40)):
+        ts += draw(st.integers(0, 5)) * SECOND
+        base, src = src, src + draw(st.integers(0, 2))
+        records.append(judged(src, ts, found, base=base, reason="" if found else "not_json"))
+        src += 1
+        if draw(st.integers(0, 9)) == 0:
+            again = draw(st.integers(1, len(records)))
+            records += records[-again:]
+    return numbered(records)
+
+
+@settings(max_examples=60, deadline=None)
+@given(logs(), st.lists(st.integers(0, 60), max_size=8))
+async def test_windows_and_outcomes_are_those_of_the_obvious_computation(log: list[LogRecord], cuts: list[int]) -> None:
+    store = MemoryState()
+    await fold_all(store, log, cuts)
+    values, outcomes = expected(log)
+    assert await values_of(store) == values
+    assert await outcomes_of(store) == outcomes
+
+
+@settings(max_examples=60, deadline=None)
+@given(logs(), st.lists(st.integers(0, 60), max_size=8), st.lists(st.integers(0, 8), max_size=4))
+async def test_crashes_and_zombies_change_nothing(log: list[LogRecord], cuts: list[int], crashes: list[int]) -> None:
+    calm, stormy = MemoryState(), MemoryState()
+    await fold_all(calm, log)
+    for crash in crashes:
+        zombie = owner(stormy)
+        await zombie.open()
+        worker = owner(stormy)
+        start = await worker.open()
+        todo = batches(log, cuts, start)
+        for batch in todo[:crash]:
+            await worker.take(batch)
+        if todo:
+            with pytest.raises(Superseded):
+                await zombie.take(todo[0])
+    await fold_all(stormy, log, cuts)
+    assert await values_of(stormy) == await values_of(calm)
+    assert await stormy.ledger(SHOP.name, 0) == await calm.ledger(SHOP.name, 0)
+
+
+@settings(max_examples=40, deadline=None)
+@given(logs(), st.lists(st.integers(0, 60), max_size=8), st.integers(0, 8))
+async def test_a_store_that_lost_its_tail_heals_by_reading_again(
+    log: list[LogRecord], cuts: list[int], kept: int
+) -> None:
+    store, calm = MemoryState(), MemoryState()
+    await fold_all(calm, log)
+    worker = owner(store)
+    todo = batches(log, cuts, await worker.open())
+    for batch in todo[:kept]:
+        await worker.take(batch)
+    snapshot = store.snapshot()
+    for batch in todo[kept:]:
+        await worker.take(batch)
+    store.roll_back(snapshot)
+    await fold_all(store, log, cuts)
+    assert await values_of(store) == await values_of(calm)
+
+
+async def test_an_idle_owner_notices_a_new_claim() -> None:
+    store, now = MemoryState(), [0.0]
+    idle = owner(store, now)
+    await idle.open()
+    await idle.tick()
+    await owner(store).open()
+    now[0] = 1.5
+    with pytest.raises(Superseded, match="another worker took the partition"):
+        await idle.tick()
+
+
+async def test_a_revision_counts_events_that_came_after_their_window_had_ended() -> None:
+    store = MemoryState()
+    at = START - START % MINUTE
+    log = numbered(
+        [
+            judged(0, at, sale("a", at)),
+            judged(1, at + 12 * SECOND, sale("b", at + 12 * SECOND)),
+            judged(2, at + 13 * SECOND, sale("c", at + SECOND)),
+        ]
+    )
+    await fold_all(store, log, [2])
+    view = SHOP.plan.view("sales")
+    for size, revision in ((10 * SECOND, 1), (MINUTE, 0)):
+        read = await store.read(SHOP.name, 0, view.table.id, size, at, at + 1)
+        assert [(r.value, r.revision) for r in window_rows(view, size, [read], LATENESS)] == [
+            (2 if size < MINUTE else 3, revision)
+        ]
+
+
+async def test_windows_are_final_after_lateness_and_gone_after_their_time_to_live() -> None:
+    store, shop = MemoryState(), compiled(ttl_ms=2 * MINUTE)
+    at = START - START % MINUTE
+    worker = AggregatorPartition(TP, shop, store, lambda: 0.0, Pace(0.0))
+    await worker.open()
+    view = shop.plan.view("sales")
+
+    async def status(step: int, later_ms: int) -> list[str]:
+        record = judged(step, at + later_ms, sale(str(step), at + later_ms))._replace(offset=step)
+        await worker.take(RecordBatch(*TP, step, step + 1, [record]))
+        read = await store.read(shop.name, 0, view.table.id, MINUTE, at, at + 1)
+        return [row.status for row in window_rows(view, MINUTE, [read], LATENESS)]
+
+    assert await status(0, 0) == ["provisional"]
+    assert await status(1, MINUTE + LATENESS - 1) == ["provisional"]
+    assert await status(2, MINUTE + LATENESS) == ["final"]
+    assert await status(3, 3 * MINUTE - 1) == ["final"]
+    assert await status(4, 3 * MINUTE) == []
+
+
+async def test_labels_past_the_cap_share_one_row() -> None:
+    store, shop = MemoryState(), compiled(label_cap=2)
+    log = numbered([judged(n, START, sale(str(n), START, shop=n)) for n in range(5)])
+    for cut in (2, 5):
+        worker = AggregatorPartition(TP, shop, store, lambda: 0.0, Pace(0.0))
+        start = await worker.open()
+        await worker.take(RecordBatch(*TP, start, cut, log[start:cut]))
+    view = shop.plan.view("sales", ("shop",))
+    read = await store.read(shop.name, 0, view.table.id, MINUTE, 0, 2**60)
+    rows = {row.labels: row.value for row in window_rows(view, MINUTE, [read], LATENESS)}
+    assert rows == {("0",): 1, ("1",): 1, ("__other__",): 3}
+
+
+async def test_top_k_names_the_most_frequent_items_with_bounds() -> None:
+    store = MemoryState()
+    log = numbered(
+        [judged(n, START, sale(str(n), START, product=product)) for n, product in enumerate([1, 1, 1, 2, 2, 3])]
+    )
+    await fold_all(store, log)
+    view = SHOP.plan.view("top")
+    read = await store.read(SHOP.name, 0, view.table.id, MINUTE, 0, 2**60)
+    [row] = window_rows(view, MINUTE, [read], LATENESS)
+    assert [(i["item"], i["estimate"], i["lower"], i["upper"]) for i in row.value] == [("1", 3, 3, 3), ("2", 2, 2, 2)]
+
+
+def test_every_kind_of_measure_is_covered_here() -> None:
+    assert {m.measure.kind for m in METRICS} == set(type(METRICS[0].measure.kind))
