@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import msgspec
+
 from dataforge.contracts.model import (
     Condition,
     Contract,

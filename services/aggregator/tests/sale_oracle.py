@@ -6,6 +6,7 @@ from decimal import Decimal
 from typing import Any
 
 import msgspec
+
 from dataforge.stream.judged import Verdict, unpack
 from dataforge.stream.records import LogRecord
 
@@ -42,21 +43,28 @@ def expected(records: Iterable[LogRecord]) -> tuple[dict[tuple[Any, ...], Any], 
                 sales[size, start, labels].append(s)
     values: dict[tuple[Any, ...], Any] = {}
     for (size, start, labels), found in sales.items():
-        cents = [round(Decimal(str(s["amount"])) * 100) for s in found]
-        off = [round(Decimal(str(s["discount"])) * 100) for s in found if s.get("discount") is not None]
-        values["sales", size, start, labels] = len(found)
-        by_shop = labels and labels[0].isdigit() and len(labels) == 1
-        if not labels or by_shop:
-            values["revenue", size, start, labels] = sum(cents) / 100
-        if not labels:
-            values["discounts", size, start, labels] = len(off)
-            values["average", size, start, labels] = sum(off) / (len(off) * 100) if off else None
-            values["cheapest", size, start, labels] = min(cents) / 100
-            values["dearest", size, start, labels] = max(cents) / 100
-            if any(c >= 500 for c in cents):
-                values["big", size, start, labels] = sum(c >= 500 for c in cents)
-            if size == MINUTE:
-                values["customers", size, start, labels] = len({s["customer"] for s in found})
-        if len(labels) == 1 and not by_shop:
-            values["rate", size, start, labels] = sum(off) / (sum(cents) + sum(off)) if sum(cents) + sum(off) else None
+        for metric, value in _metrics(found, size, labels).items():
+            values[metric, size, start, labels] = value
     return values, dict(outcomes)
+
+
+def _metrics(found: list[dict[str, Any]], size: int, labels: tuple[str, ...]) -> dict[str, Any]:
+    """The metrics kept by these labels: () is the total, a digit a shop, else a department."""
+    cents = [round(Decimal(str(s["amount"])) * 100) for s in found]
+    off = [round(Decimal(str(s["discount"])) * 100) for s in found if s.get("discount") is not None]
+    values: dict[str, Any] = {"sales": len(found)}
+    if not labels:
+        values |= {
+            "revenue": sum(cents) / 100,
+            "discounts": len(off),
+            "average": sum(off) / (len(off) * 100) if off else None,
+            "cheapest": min(cents) / 100,
+            "dearest": max(cents) / 100,
+        }
+        values |= {"big": sum(c >= 500 for c in cents)} if any(c >= 500 for c in cents) else {}
+        values |= {"customers": len({s["customer"] for s in found})} if size == MINUTE else {}
+    elif len(labels) == 1 and labels[0].isdigit():
+        values["revenue"] = sum(cents) / 100
+    elif len(labels) == 1:
+        values["rate"] = sum(off) / (sum(cents) + sum(off)) if sum(cents) + sum(off) else None
+    return values

@@ -1,19 +1,21 @@
 """The fold's algebra: batch boundaries, repeats, crashes and zombies change nothing (DESIGN R3, R4, R6a)."""
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
 from dataforge.errors import Superseded
 from dataforge.kpi.query import window_rows
 from dataforge.state.memory import MemoryState
 from dataforge.stream.records import LogRecord, RecordBatch, TopicPartition
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from sale_events import LATENESS, METRICS, MINUTE, SECOND, START, compiled, judged, numbered, sale
-from sale_oracle import expected
 
 from aggregator.partition import AggregatorPartition, Compiled, Pace
+from sale_events import LATENESS, METRICS, MINUTE, SECOND, START, compiled, judged, numbered, sale
+from sale_oracle import expected
 
 SHOP = compiled()
 TP = TopicPartition(SHOP.event.contract.judged_topic, 0)
@@ -22,7 +24,7 @@ EXACT = {"sales", "revenue", "discounts", "average", "cheapest", "dearest", "rat
 
 def batches(records: Sequence[LogRecord], cuts: Sequence[int], start: int = 0) -> list[RecordBatch]:
     edges = sorted({start, len(records), *(c for c in cuts if start < c < len(records))})
-    return [RecordBatch(*TP, a, b, records[a:b]) for a, b in zip(edges, edges[1:], strict=False)]
+    return [RecordBatch(*TP, a, b, records[a:b]) for a, b in pairwise(edges)]
 
 
 def owner(store: MemoryState, now: Sequence[float] = (0.0,), shop: Compiled = SHOP, every: bool = True) -> Any:
@@ -41,7 +43,7 @@ async def fold_all(store: MemoryState, records: Sequence[LogRecord], cuts: Seque
 
 async def values_of(store: MemoryState, shop: Compiled = SHOP) -> dict[tuple[Any, ...], Any]:
     found = {}
-    for (name, by), view in shop.plan.views.items():
+    for (name, _), view in shop.plan.views.items():
         for size in view.table.windows_ms:
             read = await store.read(shop.name, 0, view.table.id, size, 0, 2**60)
             for row in window_rows(view, size, [read], LATENESS):
@@ -213,3 +215,11 @@ async def test_top_k_names_the_most_frequent_items_with_bounds() -> None:
 
 def test_every_kind_of_measure_is_covered_here() -> None:
     assert {m.measure.kind for m in METRICS} == set(type(METRICS[0].measure.kind))
+
+
+async def test_an_event_is_late_exactly_when_its_time_plus_lateness_reaches_the_watermark() -> None:
+    store = MemoryState()
+    log = [judged(0, START, sale("now", START))]
+    log += [judged(n, START, sale(str(n), START - LATENESS + early)) for n, early in ((1, 1), (2, 0))]
+    await fold_all(store, numbered(log))
+    assert await outcomes_of(store) == {"counted": 2, "late": 1}
