@@ -1,0 +1,151 @@
+"""Jars from Maven Central, pinned by content: a lock file per server names each jar and its SHA-256.
+
+Nothing is resolved when a user starts a stack: the lock is the whole class path. `python -m devstack.jars`
+resolves the coordinates below again and rewrites the locks (after a version was raised here).
+"""
+
+import fcntl
+import hashlib
+import os
+import sys
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from devstack.errors import StackError
+
+LOCKS = Path(__file__).parent / "servers"
+COORDINATES = {
+    "kafka": "org.apache.kafka:kafka_2.13:4.1.0+org.slf4j:slf4j-simple:1.7.36",
+    "s3proxy": "org.gaul:s3proxy:4.1.0",
+}
+# s3proxy can stand before other clouds, SFTP and collectors, and carries Jetty shaded: none of that is loaded
+# by the file system store, and it is two thirds of the download.
+LEFT_OUT = {
+    "s3proxy": (
+        "com.azure com.fasterxml.jackson.dataformat com.fasterxml.jackson.datatype com.github.fge com.github.openstack4j "
+        "com.google.android com.google.api com.google.apis com.google.auth com.google.cloud com.google.code.gson "
+        "com.google.http-client com.google.jimfs com.google.oauth-client com.google.protobuf com.google.re2j "
+        "com.microsoft com.squareup io.grpc io.opencensus io.opentelemetry io.perfmark io.projectreactor io.prometheus "
+        "net.java.dev.jna org.apache.httpcomponents org.apache.sshd org.eclipse.jetty org.threeten org.yaml"
+    ).split(),
+}
+_DOWNLOADS_AT_ONCE = 8
+
+Progress = Callable[[int, int], None]
+"""Called with (jars fetched, jars to fetch)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Jar:
+    """One line of a lock file."""
+
+    group: str
+    artifact: str
+    version: str
+    classifier: str
+    sha256: str
+
+    @property
+    def file_name(self) -> str:
+        tail = f"-{self.classifier}" if self.classifier else ""
+        return f"{self.group}.{self.artifact}-{self.version}{tail}.jar"
+
+
+def locked(server: str) -> list[Jar]:
+    lines = (LOCKS / f"{server}.lock").read_text().splitlines()
+    return [Jar(*line.split(":")) for line in lines if line and not line.startswith("#")]
+
+
+def class_path(server: str, cache: Path, progress: Progress | None = None) -> str:
+    """The server's class path, fetching what the cache does not hold.
+
+    *Guarantees*: a jar appears in the cache complete and verified, or not at all; processes may race.
+    *Raises* `StackError` when a jar cannot be had or is not what the lock names.
+    """
+    folder = cache / "jars"
+    jars = locked(server)
+    missing = [jar for jar in jars if not (folder / jar.file_name).exists()]
+    if missing:
+        folder.mkdir(parents=True, exist_ok=True)
+        with _one_at_a_time(cache / "jars.lock"):
+            missing = [jar for jar in missing if not (folder / jar.file_name).exists()]
+            _fetch(missing, folder, progress or (lambda done, total: None))
+    return os.pathsep.join(str(folder / jar.file_name) for jar in jars)
+
+
+@contextmanager
+def _one_at_a_time(lock: Path) -> Iterator[None]:
+    with lock.open("w") as handle:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+
+
+def _fetch(jars: Sequence[Jar], folder: Path, progress: Progress) -> None:
+    with tempfile.TemporaryDirectory(dir=folder, prefix=".part-") as staging:
+        with ThreadPoolExecutor(_DOWNLOADS_AT_ONCE) as pool:
+            waiting = [pool.submit(_fetch_one, jar, Path(staging), folder) for jar in jars]
+            try:
+                for done, future in enumerate(as_completed(waiting), 1):
+                    future.result()
+                    progress(done, len(jars))
+            except BaseException:
+                pool.shutdown(cancel_futures=True)
+                raise
+
+
+def _fetch_one(jar: Jar, staging: Path, folder: Path) -> None:
+    try:
+        context = _maven(staging)
+        component = context.project(jar.group, jar.artifact).at_version(jar.version)
+        fetched = component.artifact(classifier=jar.classifier).resolve()
+    except Exception as error:  # whatever the Maven client raises, the user can only look at the network
+        raise StackError(
+            f"cannot fetch {jar.group}:{jar.artifact}:{jar.version} from Maven Central ({error}); "
+            "check the network and run the command again, it goes on where it stopped"
+        ) from error
+    actual = _sha256(fetched)
+    if actual != jar.sha256:
+        raise StackError(
+            f"{jar.file_name} has SHA-256 {actual}, the lock says {jar.sha256}: what was fetched is not "
+            "what this release was tested with; do not use it, and check the Maven mirror in use"
+        )
+    os.replace(fetched, folder / jar.file_name)
+
+
+def _maven(repo_cache: Path):  # noqa: ANN202 - the client is imported late: it costs 0.3 s
+    from jgo.config import GlobalSettings
+    from jgo.constants import MAVEN_CENTRAL_URL
+    from jgo.maven import MavenContext
+
+    repositories = {"central": MAVEN_CENTRAL_URL, **GlobalSettings.load().repositories}
+    return MavenContext(repo_cache=repo_cache, remote_repos=repositories, timeout=30)
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as handle:
+        return hashlib.file_digest(handle, "sha256").hexdigest()
+
+
+def _left_out(server: str, group: str) -> bool:
+    return any(group == g or group.startswith(f"{g}.") for g in LEFT_OUT.get(server, ()))
+
+
+def _write_lock(server: str, repo_cache: Path) -> None:
+    context = _maven(repo_cache)
+    wanted = [context.create_dependency(c) for c in COORDINATES[server].split("+")]
+    inputs, transitive = context.resolver.resolve(wanted)
+    found = [*inputs, *(d for d in transitive if d.scope in ("compile", "runtime"))]
+    jars = (d.artifact for d in found if d.artifact.packaging == "jar")
+    artifacts = [a for a in jars if not _left_out(server, a.groupId)]
+    lines = sorted(f"{a.groupId}:{a.artifactId}:{a.version}:{a.classifier}:{_sha256(a.resolve())}" for a in artifacts)
+    (LOCKS / f"{server}.lock").write_text(f"# {COORDINATES[server]}\n" + "\n".join(lines) + "\n")
+
+
+if __name__ == "__main__":
+    with tempfile.TemporaryDirectory() as scratch:
+        for name in sys.argv[1:] or COORDINATES:
+            _write_lock(name, Path(scratch))

@@ -1,0 +1,1 @@
+"""The Complete Journey purchases as a live stream of events, with the faults real producers have."""

@@ -1,0 +1,30 @@
+"""The environment the `dataforge` command reads. No other module of devstack looks at it."""
+
+import os
+from pathlib import Path
+
+from devstack.paths import repo_root
+
+_CLIENT_PREFIXES = ("AWS_", "DATAFORGE_", "KAFKA_")
+_KEPT = ("DATAFORGE_LOG_LEVEL", "DATAFORGE_OTLP_ENDPOINT", "DATAFORGE_CACHE")
+
+
+def cache_dir() -> Path:
+    """Where fetched jars live: DATAFORGE_CACHE, else XDG_CACHE_HOME/dataforge, else ~/.cache/dataforge."""
+    if chosen := os.environ.get("DATAFORGE_CACHE"):
+        return Path(chosen).expanduser().absolute()
+    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser().absolute() / "dataforge"
+
+
+def default_data_dir() -> Path:
+    """Where a stack keeps its data: DATAFORGE_DATA, else `.dataforge/` in the repo."""
+    if chosen := os.environ.get("DATAFORGE_DATA"):
+        return Path(chosen).expanduser().absolute()
+    return repo_root() / ".dataforge"
+
+
+def inherited() -> dict[str, str]:
+    """The caller's environment for a child, without what would point a service at another stack or cloud account."""
+    kept = {k: v for k, v in os.environ.items() if k in _KEPT or not k.startswith(_CLIENT_PREFIXES)}
+    kept.pop("CLASSPATH", None)
+    return kept
