@@ -30,7 +30,6 @@ def make_producer(bootstrap: str) -> AIOKafkaProducer:
         bootstrap_servers=bootstrap,
         acks="all",
         enable_idempotence=True,
-        compression_type="lz4",
         max_batch_size=BATCH_BYTES,
         max_request_size=REQUEST_BYTES,
         request_timeout_ms=WAIT_MS,
