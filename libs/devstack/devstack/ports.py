@@ -26,10 +26,17 @@ class PortClaims:
 
     def __init__(self) -> None:
         self._held: dict[int, IO[str]] = {}
+        self._names: dict[str, int] = {}
+
+    def names(self) -> dict[str, int]:
+        """What is claimed: name -> port."""
+        return dict(self._names)
 
     def claim(self, wanted: Mapping[str, int]) -> dict[str, int]:
         """One port per name: the wanted one where it can be had; 0 means any. *Raises* `StackError`."""
-        return {name: self._claim(name, port) for name, port in wanted.items()}
+        taken = {name: self._claim(name, port) for name, port in wanted.items()}
+        self._names |= taken
+        return taken
 
     def _claim(self, name: str, wanted: int) -> int:
         for port in _candidates(wanted):
@@ -56,6 +63,7 @@ class PortClaims:
         for handle in self._held.values():
             handle.close()
         self._held.clear()
+        self._names.clear()
 
 
 def is_free(port: int) -> bool:

@@ -95,6 +95,9 @@ def _properties(data: Path, ports: Mapping[str, int]) -> dict[str, object]:
         "share.coordinator.state.topic.replication.factor": 1,
         "share.coordinator.state.topic.min.isr": 1,
         "group.initial.rebalance.delay.ms": 0,
+        # a killed broker may register again only when its last session is over: 9 s by default
+        "broker.session.timeout.ms": 3_000,
+        "broker.heartbeat.interval.ms": 500,
         "group.min.session.timeout.ms": 1_000,
         # the default of 128 MiB is taken from the heap at start, for a cleaner that has only offsets to compact
         "log.cleaner.dedupe.buffer.size": 8 * 1024 * 1024,

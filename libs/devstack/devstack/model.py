@@ -1,0 +1,154 @@
+"""What should run, and what does: the two files a stack is steered and observed by."""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
+
+import msgspec
+
+from devstack.processes import ProcessId
+
+Phase = Literal["starting", "ready", "degraded", "stopping", "stopped", "failed"]
+ProgramState = Literal["starting", "ready", "backoff", "stopped"]
+SERVERS = ("kafka", "valkey", "s3proxy")
+
+
+class ServiceSpec(msgspec.Struct, frozen=True):
+    """One of our services, or a stand-in for it in a test."""
+
+    name: str
+    module: str
+    """Run as `python -m <module>`."""
+    port: int = 0
+    """Preferred port it serves users on; 0: it serves nobody."""
+    admin_port: int = 0
+    instances: int = 1
+
+
+SERVICES = (
+    ServiceSpec("landing-worker", "landing_worker", admin_port=19101),
+    ServiceSpec("quality-worker", "quality_worker", admin_port=19102),
+    ServiceSpec("aggregator", "aggregator", admin_port=19103),
+    ServiceSpec("query-api", "query_api", port=18080, admin_port=19104),
+    ServiceSpec("ws-gateway", "ws_gateway", port=18081, admin_port=19105),
+)
+
+
+class Wanted(msgspec.Struct, frozen=True):
+    """What the supervisor should run. `revision` grows with every change; the state says which one is applied."""
+
+    revision: int
+    domains: tuple[str, ...] = ()
+    servers: tuple[str, ...] = SERVERS
+    services: tuple[ServiceSpec, ...] = SERVICES
+    env: dict[str, str] = {}
+    """Further environment of every service."""
+    usual_ports: bool = True
+    """Try the well-known ports first; tests do without, to leave them to the user's own stack."""
+
+
+class Endpoints(msgspec.Struct, frozen=True):
+    """Where a stack's parts answer, and the keys to them. Empty where the part does not run."""
+
+    kafka: str = ""
+    redis_url: str = ""
+    s3_endpoint: str = ""
+    s3_bucket: str = ""
+    s3_region: str = ""
+    s3_access_key: str = ""
+    s3_secret_key: str = ""
+    api_url: str = ""
+    ws_url: str = ""
+    api_token: str = ""
+    admin_urls: dict[str, str] = {}
+    """Instance name -> base address of /healthz, /readyz and /metrics."""
+
+    def service_env(self, domains: Sequence[str]) -> dict[str, str]:
+        """The environment every service reads; also what a test or a shell needs to talk to the stack."""
+        return {
+            "DATAFORGE_KAFKA": self.kafka,
+            "DATAFORGE_REDIS_URL": self.redis_url,
+            "DATAFORGE_S3_ENDPOINT": self.s3_endpoint,
+            "DATAFORGE_S3_BUCKET": self.s3_bucket,
+            "DATAFORGE_S3_REGION": self.s3_region,
+            "AWS_ACCESS_KEY_ID": self.s3_access_key,
+            "AWS_SECRET_ACCESS_KEY": self.s3_secret_key,
+            "AWS_EC2_METADATA_DISABLED": "true",
+            "DATAFORGE_API_TOKEN": self.api_token,
+            "DATAFORGE_WS_URL": self.ws_url,
+            "DATAFORGE_DOMAINS": os.pathsep.join(domains),
+        }
+
+
+class Running(msgspec.Struct):
+    """One program of a running stack."""
+
+    name: str
+    kind: Literal["server", "service"]
+    state: ProgramState
+    ports: dict[str, int]
+    log: str
+    process: ProcessId | None = None
+    restarts: int = 0
+    detail: str = ""
+    """Why it is not ready, where it is not."""
+
+    @property
+    def pid(self) -> int:
+        """0 where no process runs."""
+        return self.process.pid if self.process else 0
+
+
+class Restart(msgspec.Struct, frozen=True):
+    """Something died and came back."""
+
+    name: str
+    old_pid: int
+    new_pid: int
+    reason: str
+    count: int
+    at: str
+    """UTC, ISO 8601."""
+
+
+class State(msgspec.Struct):
+    """What runs. Written whole and atomically after every change; holds keys, so its file is 0600."""
+
+    phase: Phase
+    revision: int
+    """Of `Wanted`: what this state is the result of."""
+    supervisor: ProcessId | None
+    endpoints: Endpoints
+    domains: tuple[str, ...]
+    ports: dict[str, int]
+    """Every port this stack has used, kept for its next start."""
+    programs: list[Running]
+    restarts: list[Restart]
+    error: str = ""
+
+    def program(self, name: str) -> Running:
+        """*Raises* `KeyError`."""
+        for program in self.programs:
+            if program.name == name:
+                return program
+        raise KeyError(name)
+
+    def alive(self) -> bool:
+        return self.supervisor is not None and self.supervisor.alive()
+
+
+def write(path: Path, value: Wanted | State) -> None:
+    """*Guarantees*: readers see the old file or the new one, whole."""
+    draft = path.with_name(f".{path.name}.{os.getpid()}")
+    draft.touch(mode=0o600)
+    draft.write_bytes(msgspec.json.format(msgspec.json.encode(value)))
+    draft.replace(path)
+
+
+def read_wanted(path: Path) -> Wanted | None:
+    return msgspec.json.decode(path.read_bytes(), type=Wanted) if path.exists() else None
+
+
+def read_state(path: Path) -> State | None:
+    return msgspec.json.decode(path.read_bytes(), type=State) if path.exists() else None
