@@ -5,17 +5,15 @@ nothing else: not on where batches end, not on restarts, not on the time of day.
 exactly one outcome. Exact measures are bitwise equal on every re-read.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from dataforge.stream.judged import TRACEPARENT, Acceptance, Stamp, Verdict, reason_of, unpack
+from dataforge.stream.judged import Acceptance, Stamp, Verdict, reason_of, unpack
 from dataforge.stream.records import Record
 
 from aggregator.contribute import Contribute, Pending, Revised
 from aggregator.dedupe import MINUTE_MS, SeenIds
-
-MAX_TRACES = 16
 
 Decode = Callable[[bytes], tuple[Any, str, int]]
 """value -> (event as the contribution reads it, event id, event time in ms)"""
@@ -59,7 +57,6 @@ class Fold:
     """Ledger minutes that changed since the last drain."""
     stored_ids: dict[int, list[str]] = field(default_factory=dict)
     """Minute of the log clock -> keys of the stored id lists, to be removed with the minute."""
-    traces: list[str] = field(default_factory=list)
     gap: Stamp | None = None
     """A verdict that claims a log position never seen; cleared by the next accepted record."""
 
@@ -91,8 +88,6 @@ class Fold:
                 reasons[reason] = reasons.get(reason, 0) + 1
             self.gap = None
             self.topic_id = stamp.topic_id
-            if len(record.headers) > 1:
-                self._trace(record.headers)
         if records:
             last = records[-1]
             self.last = Fingerprint(last.offset, last.timestamp, unpack(last.headers).crc)
@@ -112,11 +107,6 @@ class Fold:
             self.watermark = seen_until
         return "counted"
 
-    def _trace(self, headers: Iterable[tuple[str, bytes]]) -> None:
-        for name, value in headers:
-            if name == TRACEPARENT and len(self.traces) < MAX_TRACES:
-                self.traces.append(value.decode())
-
     def ids_of(self, minutes: set[int]) -> list[str]:
         """Keys of the stored id lists of minutes that were forgotten."""
         return [key for minute in sorted(minutes) for key in self.stored_ids.pop(minute, ())]
@@ -127,5 +117,5 @@ class Fold:
             if minute not in self.forgotten:
                 self.stored_ids.setdefault(minute, []).append(f"{minute}:{position}")
         self.pending = [{} for _ in range(self.tables)]
-        self.revised, self.new_ids, self.forgotten, self.traces = [], {}, [], []
+        self.revised, self.new_ids, self.forgotten = [], {}, []
         self.touched = set()

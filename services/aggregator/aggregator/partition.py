@@ -11,6 +11,8 @@ import msgspec
 from dataforge.contracts.model import EventType
 from dataforge.errors import Superseded
 from dataforge.kpi.plan import Plan
+from dataforge.runtime import metrics
+from dataforge.runtime.tracing import batch_trace
 from dataforge.state.model import Commit, Loaded
 from dataforge.state.store import StateWriter
 from dataforge.stream.records import RecordBatch, TopicPartition
@@ -23,6 +25,8 @@ from aggregator.windows import Changed, Windows
 _encode = msgspec.msgpack.Encoder().encode
 
 IDLE_CHECK_S = 1.0
+MAX_TRACES = 16
+"""Traces handed on by one commit; the rest end here."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +70,7 @@ class AggregatorPartition:
     ) -> None:
         self._tp, self._compiled, self._store, self._clock, self._pace = tp, compiled, store, clock, pace
         self._claim = ""
+        self._traces: list[str] = []
         self._committed = 0
         self._due = self._checked = 0.0
         self._fold: Fold
@@ -93,7 +98,10 @@ class AggregatorPartition:
         return self._committed
 
     async def take(self, batch: RecordBatch) -> None:
-        self._fold.fold(batch.records, batch.next)
+        with batch_trace("aggregate", batch.topic, batch.partition, batch.records) as traced:
+            self._fold.fold(batch.records, batch.next)
+            found = (traced.traceparent(index) for index in traced.records)
+            self._traces += [value.decode() for value in found if value][: MAX_TRACES - len(self._traces)]
         rows = sum(len(pending) for pending in self._fold.pending)
         if self._clock() >= self._due or rows >= self._pace.max_pending_rows:
             await self._commit()
@@ -110,12 +118,22 @@ class AggregatorPartition:
             await self._commit()
 
     async def _commit(self) -> None:
-        commit = drain(self._compiled, self._fold, self._windows, self._claim, self._committed)
+        commit = drain(self._compiled, self._fold, self._windows, self._claim, self._committed, self._traces)
+        self._traces = []
+        began = self._clock()
         await self._store.commit(self._compiled.name, self._tp.partition, commit)
+        self._measure(commit, self._clock() - began)
         self._committed = commit.position
         self._windows.drop_sealed(self._fold.watermark)
         self._due = self._checked = self._clock()
         self._due += self._pace.interval_s
+
+    def _measure(self, commit: Commit, seconds: float) -> None:
+        topic = self._tp.topic
+        metrics.COMMIT_SECONDS.labels(topic).observe(seconds)
+        metrics.COMMIT_ROWS.labels(topic).inc(sum(len(rows) for rows in commit.windows.values()))
+        metrics.WATERMARK_MS.labels(*self._tp).set(self._fold.watermark)
+        metrics.WINDOWS.labels(*self._tp).set(self._windows.open)
 
     async def _check_still_owner(self) -> None:
         """A zombie without input, or an owner whose store was rolled back, would notice nothing otherwise."""
@@ -159,7 +177,7 @@ def restore(compiled: Compiled, loaded: Loaded) -> tuple[Fold, Windows]:
     return fold, windows
 
 
-def drain(compiled: Compiled, fold: Fold, windows: Windows, claim: str, previous: int) -> Commit:
+def drain(compiled: Compiled, fold: Fold, windows: Windows, claim: str, previous: int, traces: list[str]) -> Commit:
     """Everything since the last commit as one commit; the fold's pending rows are empty afterwards. Pure."""
     changed, ends = windows.absorb(fold.pending, fold.revised)
     gone = windows.expire(fold.watermark)
@@ -181,7 +199,7 @@ def drain(compiled: Compiled, fold: Fold, windows: Windows, claim: str, previous
         ids_gone=tuple(fold.ids_of(forgotten)),
         ledger={m: _encode(fold.ledger[m]) for m in fold.touched if m in fold.ledger},
         ledger_gone=ledger_gone,
-        feed=(_payload(fold, changed, gone),),
+        feed=(_payload(fold, changed, gone, traces),),
     )
     fold.drained(fold.position)
     return commit
@@ -203,7 +221,7 @@ def _meta(compiled: Compiled, fold: Fold, windows: Windows) -> dict[str, str]:
     return meta
 
 
-def _payload(fold: Fold, changed: Changed, gone: tuple[str, ...]) -> bytes:
+def _payload(fold: Fold, changed: Changed, gone: tuple[str, ...], traces: list[str]) -> bytes:
     rows: Mapping[str, Mapping[str, Any]] = {
         key: {label: msgspec.Raw(row) for label, row in found.items()} for key, found in changed.items()
     }
@@ -214,6 +232,6 @@ def _payload(fold: Fold, changed: Changed, gone: tuple[str, ...]) -> bytes:
             "position": fold.position,
             "rows": rows,
             "gone": gone,
-            "trace": fold.traces,
+            "trace": traces,
         }
     )

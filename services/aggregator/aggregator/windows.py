@@ -78,8 +78,10 @@ class Windows:
         self._expiries = [(end + self._ttl_ms, key) for key, end in expiries.items()]
         heapq.heapify(self._expiries)
 
-    def __len__(self) -> int:
-        return sum(len(rows) for rows in self._rows.values())
+    @property
+    def open(self) -> int:
+        """Windows held in memory."""
+        return len(self._rows)
 
     def absorb(self, pending: list[Pending], revised: list[Revised]) -> tuple[Changed, dict[WindowKey, int]]:
         """Add a batch's pending rows to every window they belong to. Returns encoded rows and window ends."""

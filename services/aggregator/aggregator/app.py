@@ -1,0 +1,54 @@
+"""Aggregator: judged.* -> KPI windows, ledger and update feed in Redis.
+
+Guarantees: every accepted valid record is counted, a duplicate, or late, once; what a reader sees and the
+position behind it moved together.
+"""
+
+import time
+from functools import partial
+
+from dataforge.contracts.load import load_domains
+from dataforge.contracts.model import Domain
+from dataforge.state.redis import RedisState
+from dataforge.stream.app import StreamApp
+from dataforge.stream.records import TopicPartition
+from dataforge.stream.work import Source
+
+from aggregator.compile import compile_event
+from aggregator.partition import AggregatorPartition, Compiled, Pace
+from aggregator.settings import AggregatorSettings
+
+
+def build(settings: AggregatorSettings) -> StreamApp:
+    compiled = compile_domains(load_domains(settings.domain_folders))
+    state = RedisState(settings.redis_url, feed_cap=settings.feed_cap)
+    pace = Pace(settings.commit_interval_ms / 1000, settings.commit_max_rows)
+
+    def open_partition(tp: TopicPartition) -> AggregatorPartition:
+        return AggregatorPartition(tp, compiled[tp.topic], state, time.monotonic, pace)
+
+    return StreamApp(
+        "aggregator",
+        settings,
+        [Source("judged", sorted(compiled), open_partition)],
+        checks={"state": partial(_reachable, state)},
+        startup=[state.ping],
+        shutdown=[state.close],
+    )
+
+
+def compile_domains(domains: list[Domain]) -> dict[str, Compiled]:
+    """Judged topic -> its event type, ready to be folded."""
+    return {
+        event.contract.judged_topic: compile_event(event, domain.fingerprint)
+        for domain in domains
+        for event in domain.events
+    }
+
+
+async def _reachable(state: RedisState) -> str | None:
+    try:
+        await state.ping()
+    except OSError as error:
+        return f"the state store does not answer: {error}"
+    return None

@@ -1,0 +1,16 @@
+"""Settings of the aggregator: the shared ones, and how often it commits."""
+
+from dataforge.runtime.settings import ServiceSettings
+from pydantic import Field
+
+
+class AggregatorSettings(ServiceSettings):
+    commit_interval_ms: int = Field(
+        default=100, ge=1, le=60_000, description="Least time between two commits of a partition", examples=[100]
+    )
+    commit_max_rows: int = Field(
+        default=20_000, ge=1, description="Pending rows at which a partition commits at once", examples=[20_000]
+    )
+    feed_cap: int = Field(
+        default=5_000, ge=100, description="Commits a partition's update feed keeps for readers", examples=[5_000]
+    )
