@@ -1,0 +1,77 @@
+"""Ends a process that no longer makes progress: a hung loop keeps its heartbeat, and its partitions, for ever."""
+
+import asyncio
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from itertools import count
+
+from dataforge.runtime.process import die
+
+logger = logging.getLogger(__name__)
+
+
+class Watchdog:
+    """Watches the event loop and named pieces of work from a thread of its own.
+
+    *Guarantees*: when the loop does not turn, or a piece of work is not ended, for `limit_s` seconds, the
+    process ends (`die`) within a tenth of that more, with nothing committed. Waiting on purpose (a back-off)
+    is no work: do not watch it.
+    """
+
+    def __init__(self, limit_s: float, die: Callable[[], object] = die) -> None:
+        self.limit_s = limit_s
+        self._die = die
+        self._since: dict[int, tuple[str, float]] = {}
+        self._tokens = count()
+        self._beat = time.monotonic()
+        self._stopped = threading.Event()
+        self._timer: asyncio.TimerHandle | None = None
+
+    def start(self) -> None:
+        """Begin. Call it from the loop that is to be watched."""
+        self._turn(asyncio.get_running_loop())
+        threading.Thread(target=self._watch, name="watchdog", daemon=True).start()
+
+    def stop(self) -> None:
+        self._stopped.set()
+        if self._timer is not None:
+            self._timer.cancel()
+
+    def begin(self, what: str) -> int:
+        """A piece of work starts; hand what this returns to `end`."""
+        token = next(self._tokens)
+        self._since[token] = (what, time.monotonic())
+        return token
+
+    def end(self, token: int) -> None:
+        self._since.pop(token, None)
+
+    @contextmanager
+    def watch(self, what: str) -> Iterator[None]:
+        token = self.begin(what)
+        try:
+            yield
+        finally:
+            self.end(token)
+
+    def problem(self, limit_s: float | None = None) -> str | None:
+        """What hangs longer than `limit_s` (half the limit by default), for /healthz; None where nothing does."""
+        limit_s = self.limit_s / 2 if limit_s is None else limit_s
+        now = time.monotonic()
+        hanging = [("event loop", self._beat), *self._since.copy().values()]
+        late = [f"{what} for {now - since:.1f} s" for what, since in hanging if now - since > limit_s]
+        return f"no progress: {', '.join(late)}" if late else None
+
+    def _turn(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._beat = time.monotonic()
+        self._timer = loop.call_later(self.limit_s / 20, self._turn, loop)
+
+    def _watch(self) -> None:
+        while not self._stopped.wait(self.limit_s / 20):
+            if (problem := self.problem(self.limit_s)) is not None:
+                logger.critical("%s (limit %s s): leaving with nothing committed", problem, self.limit_s)
+                self._stopped.set()
+                self._die()

@@ -1,0 +1,181 @@
+"""What a worker process is: sources, each an agent on the batch transport, with health and an end.
+
+A service's own `app.py` builds a `StreamApp` and calls `run`.
+
+*Guarantees*: each assigned partition is opened before it is read, read in order without gap or overlap, and
+closed before it is given away; positions come from `PartitionWork.open` alone; an error that is not
+`Transient` ends the process with exit code 1 and nothing committed.
+"""
+
+import asyncio
+import gc
+import logging
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import suppress
+from typing import NoReturn
+
+from dataforge.errors import Fatal
+from dataforge.runtime import metrics, process
+from dataforge.runtime.admin import AdminServer, Check
+from dataforge.runtime.logs import configure_logging
+from dataforge.runtime.settings import ServiceSettings
+from dataforge.runtime.tracing import configure_tracing, stop_tracing
+from dataforge.runtime.watchdog import Watchdog
+from dataforge.stream.lanes import Lanes
+from dataforge.stream.transport import BatchApp, Consumer
+from dataforge.stream.work import Source
+
+logger = logging.getLogger(__name__)
+
+Hook = Callable[[], Awaitable[object]]
+
+HEARTBEAT_S = 1
+REBALANCE_TIMEOUT_S = 8
+CLOSE_DEADLINE_S = 5
+REPORT_S = 5
+STOP_DEADLINE_S = 5
+
+
+class StreamApp:
+    """One worker process. `startup` hooks run in order before the first partition opens, `shutdown` hooks at the end.
+
+    `checks` are added to readiness, which is "assigned, and all partitions open" (a worker that a completed
+    rebalance left without partitions is ready). The group is `name` unless `group` says otherwise.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        settings: ServiceSettings,
+        sources: Sequence[Source],
+        *,
+        checks: Mapping[str, Check] | None = None,
+        startup: Sequence[Hook] = (),
+        shutdown: Sequence[Hook] = (),
+        group: str | None = None,
+    ) -> None:
+        self.name, self.settings, self.sources = name, settings, sources
+        self.watchdog = Watchdog(settings.stall_limit_s)
+        self.lanes = Lanes(
+            sources,
+            fail=self._fail,
+            watchdog=self.watchdog,
+            # Shorter than the request timeout, after which Faust's recovery would leave and never resume.
+            open_deadline_s=settings.request_timeout_s * 0.75,
+            close_deadline_s=CLOSE_DEADLINE_S,
+        )
+        self.admin = AdminServer(
+            settings.admin_port,
+            {"partitions": self._unready, **(checks or {})},
+            host=settings.admin_host,
+            alive=self.watchdog.problem,
+        )
+        self._startup, self._shutdown = startup, shutdown
+        self._group = group or name
+
+    def run(self) -> NoReturn:
+        """Run until SIGTERM or SIGINT, then close the partitions, leave the group, exit 0. Failing: exit 1."""
+        configure_logging(self.name, self.settings.log_level)
+        configure_tracing(self.name, self.settings.otlp_endpoint, instance=self.settings.instance)
+        # Queued batches keep thousands of records alive: the default thresholds cost a quarter of the speed.
+        gc.set_threshold(50_000, 50, 100)
+        process.run(self.serve)
+
+    async def serve(self, stop: asyncio.Event) -> None:
+        """The process's life, for `run` and for tests. *Raises* `Fatal`, and what the hooks raise."""
+        self.watchdog.start()
+        await self.admin.start()
+        reporter: asyncio.Task[None] | None = None
+        try:
+            for hook in self._startup:
+                await hook()
+            faust_app = self._build()
+            await faust_app.start()
+            reporter = asyncio.create_task(self._report(faust_app))
+            await self._until(stop, faust_app)
+            reporter.cancel()
+            await self._leave(faust_app)
+        finally:
+            if reporter is not None:
+                reporter.cancel()
+            for hook in self._shutdown:
+                await hook()
+            await self.admin.stop()
+            self.watchdog.stop()
+            await asyncio.to_thread(stop_tracing)
+
+    def _build(self) -> BatchApp:
+        settings = self.settings
+        app = BatchApp(
+            self._group,
+            lanes=self.lanes,
+            fail=self._fail,
+            watchdog=self.watchdog,
+            servers=settings.kafka.split(","),
+            broker_client_id=settings.instance or self.name,
+            broker_heartbeat_interval=HEARTBEAT_S,
+            broker_rebalance_timeout=REBALANCE_TIMEOUT_S,
+            broker_request_timeout=settings.request_timeout_s,
+            broker_session_timeout=settings.session_timeout_s,
+            consumer_group_instance_id=settings.instance and f"{self._group}-{settings.instance}",
+        )
+        for source in self.sources:
+            app.add_agent(source.name, source.topics)
+        return app
+
+    async def _until(self, stop: asyncio.Event, app: BatchApp) -> None:
+        """Until asked to stop. *Raises* `Fatal` where Faust's services crashed."""
+        tasks = [asyncio.create_task(stop.wait()), asyncio.create_task(app._crashed.wait())]
+        try:
+            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in tasks:
+                task.cancel()
+        if app.crash_reason is not None and not stop.is_set():
+            raise Fatal(f"the consumer crashed: {app.crash_reason!r}") from app.crash_reason
+
+    async def _leave(self, app: BatchApp) -> None:
+        """Close the partitions, report their last positions, leave the group."""
+        consumer = app.consumer
+        assert isinstance(consumer, Consumer)  # noqa: S101 - the transport's own
+        consumer.stop_flow()
+        open_lanes = self.lanes.snapshot()
+        await self.lanes.close()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(1):
+                await consumer.report({tp: lane.work.position for tp, lane in open_lanes.items()})
+        try:
+            async with asyncio.timeout(STOP_DEADLINE_S):
+                await app.stop()
+        except TimeoutError:
+            logger.warning("the consumer did not stop within %s s; leaving without it", STOP_DEADLINE_S)
+
+    async def _report(self, app: BatchApp) -> None:
+        """Position and lag each second; to the group every few seconds."""
+        consumer = app.consumer
+        assert isinstance(consumer, Consumer)  # noqa: S101
+        rounds = 0
+        while True:
+            await asyncio.sleep(1)
+            rounds += 1
+            positions = self.lanes.positions()
+            assigned = consumer.assignment()
+            for tp, position in positions.items():
+                if tp in assigned:
+                    metrics.POSITION.labels(*tp).set(position)
+                    metrics.LAG.labels(*tp).set(max(0, consumer.highwater(tp) - position))  # pyright: ignore[reportArgumentType]
+            if rounds % REPORT_S == 0:
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(REPORT_S):
+                        await consumer.report(positions)
+
+    def _unready(self) -> str | None:
+        return None if self.lanes.ready else "not assigned yet, or partitions are still opening"
+
+    def _fail(self, doing: str, error: BaseException) -> None:
+        """An error nobody may go on after: say it and leave, with nothing committed."""
+        if isinstance(error, Fatal):
+            logger.critical("%s: %s", doing, error, exc_info=error.__cause__)
+        else:
+            logger.critical("%s failed: %r", doing, error, exc_info=error)
+        process.die()

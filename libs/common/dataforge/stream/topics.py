@@ -1,0 +1,205 @@
+"""Topics as things: create and check them, ask for their ids and ends, read a range of one."""
+
+import logging
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+from uuid import uuid4
+
+from aiokafka import AIOKafkaConsumer, ConsumerRecord
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.errors import KafkaError, OffsetOutOfRangeError, TopicAlreadyExistsError, for_code
+from aiokafka.structs import TopicPartition as KafkaTopicPartition
+
+from dataforge.errors import Fatal, Transient
+from dataforge.stream.metadata import TopicIdsRequest
+from dataforge.stream.records import TopicPartition
+
+logger = logging.getLogger(__name__)
+
+NO_ID = bytes(16)
+"""What a log without topic ids (a broker older than 2.8) counts as."""
+RAW_MAX_BYTES = 8 * 1024 * 1024
+JUDGED_MAX_BYTES = RAW_MAX_BYTES + 64 * 1024
+"""A judged record is its raw record and the stamp, so it must fit wherever the raw one did."""
+
+
+@dataclass(frozen=True, slots=True)
+class TopicSpec:
+    """A topic as this platform needs it. Never compacted; timestamps are the log's own (DESIGN R5)."""
+
+    name: str
+    partitions: int
+    max_message_bytes: int = RAW_MAX_BYTES
+    retention_ms: int = 7 * 24 * 3600 * 1000
+    replication: int = -1
+    """-1: the broker's default."""
+
+    @property
+    def config(self) -> Mapping[str, str]:
+        return {
+            "cleanup.policy": "delete",
+            "message.timestamp.type": "LogAppendTime",
+            "max.message.bytes": str(self.max_message_bytes),
+            "retention.ms": str(self.retention_ms),
+            "unclean.leader.election.enable": "false",
+        }
+
+
+async def ensure_topics(bootstrap: str, specs: Iterable[TopicSpec]) -> list[str]:
+    """Create the missing topics; returns their names.
+
+    *Raises* `Fatal` where an existing topic has another number of partitions, `Transient` where Kafka is away.
+    """
+    wanted = {spec.name: spec for spec in specs}
+    async with _admin(bootstrap) as admin:
+        missing = sorted(set(wanted) - set(await admin.list_topics()))
+        for name in missing:
+            spec = wanted[name]
+            # The empty assignment says "none"; without it aiokafka refuses replication -1.
+            topic = NewTopic(name, spec.partitions, spec.replication, {}, topic_configs=dict(spec.config))
+            response = await admin.create_topics([topic])
+            _check_created(response)
+        described = await admin.describe_topics(list(wanted))
+    for topic in described:
+        have, want = len(topic["partitions"]), wanted[topic["topic"]].partitions
+        if have and have != want:
+            raise Fatal(
+                f"topic {topic['topic']} has {have} partitions and its domain says {want}. Set `partitions: {have}` "
+                "in the domain, or grow the topics (the judged topic first, then the raw one)"
+            )
+    return missing
+
+
+def _check_created(response: Any) -> None:
+    for name, code, *message in response.topic_errors:
+        if code and code != TopicAlreadyExistsError.errno:
+            raise Fatal(f"topic {name} could not be created: {for_code(code).__name__} {message[0] if message else ''}")
+
+
+async def topic_ids(bootstrap: str, names: Sequence[str]) -> dict[str, bytes]:
+    """Kafka's id of each topic, 16 bytes: another id is another log (DESIGN R6b).
+
+    *Raises* `Fatal` where a topic does not exist, `Transient` where Kafka is away.
+    """
+    if not names:
+        return {}
+    async with _admin(bootstrap) as admin:
+        response: Any = await admin._client.send(admin._client.get_random_node(), TopicIdsRequest(names))
+    ids: dict[str, bytes] = {}
+    for code, name, topic_id, *_ in response.topics:
+        if code:
+            raise Fatal(f"topic {name}: {for_code(code).__name__}. Create it with `dataforge up`, or check its name")
+        ids[name] = topic_id
+    return ids
+
+
+async def end_offsets(bootstrap: str, tps: Iterable[TopicPartition]) -> dict[TopicPartition, int]:
+    """Where each partition's log ends now (the offset the next record gets). *Raises* `Transient`."""
+    async with RangeReader(bootstrap) as reader:
+        return await reader.end_offsets(tps)
+
+
+class RangeReader:
+    """Reads ranges of partitions, outside of any group: to fold a topic's tail, to find its last record.
+
+    One reader reads one thing at a time. Use it as an async context manager.
+    """
+
+    def __init__(self, bootstrap: str, *, max_records: int = 2000) -> None:
+        self._bootstrap, self._max_records = bootstrap, max_records
+        self._consumer: AIOKafkaConsumer | None = None
+
+    async def __aenter__(self) -> "RangeReader":
+        consumer = AIOKafkaConsumer(
+            bootstrap_servers=self._bootstrap,
+            client_id=f"range-reader-{uuid4().hex[:8]}",
+            enable_auto_commit=False,
+            auto_offset_reset="none",
+            isolation_level="read_committed",
+            fetch_max_wait_ms=50,
+            max_partition_fetch_bytes=JUDGED_MAX_BYTES,
+        )
+        try:
+            await consumer.start()
+        except KafkaError as error:
+            await consumer.stop()
+            raise Transient(f"Kafka at {self._bootstrap} does not answer: {error}") from error
+        self._consumer = consumer
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        if self._consumer is not None:
+            await self._consumer.stop()
+
+    @property
+    def _kafka(self) -> AIOKafkaConsumer:
+        if self._consumer is None:
+            raise Fatal("a RangeReader is used outside of its `async with`")
+        return self._consumer
+
+    async def end_offsets(self, tps: Iterable[TopicPartition]) -> dict[TopicPartition, int]:
+        ends = await _or_transient(self._kafka.end_offsets([KafkaTopicPartition(*tp) for tp in tps]))
+        return {TopicPartition(*tp): end for tp, end in ends.items()}
+
+    async def begin_offsets(self, tps: Iterable[TopicPartition]) -> dict[TopicPartition, int]:
+        """Where each partition's log begins: what retention has left."""
+        begins = await _or_transient(self._kafka.beginning_offsets([KafkaTopicPartition(*tp) for tp in tps]))
+        return {TopicPartition(*tp): begin for tp, begin in begins.items()}
+
+    async def read(self, tp: TopicPartition, start: int, end: int) -> AsyncIterator[list[ConsumerRecord]]:
+        """The records with start <= offset < end, in order, in lists.
+
+        `end` must not lie beyond the log's end. Returns once the position has reached it, so a log that is
+        sparse at its end is no trap. *Raises* `Fatal` where `start` is outside of the log.
+        """
+        if start >= end:
+            return
+        kafka, partition = self._kafka, KafkaTopicPartition(*tp)
+        kafka.assign([partition])
+        kafka.seek(partition, start)
+        while await kafka.position(partition) < end:
+            try:
+                fetched = await kafka.getmany(partition, timeout_ms=200, max_records=self._max_records)
+            except OffsetOutOfRangeError as error:
+                raise Fatal(f"offset {start} of {tp.topic}/{tp.partition} is outside of its log") from error
+            records = [record for record in fetched.get(partition, ()) if record.offset < end]
+            if records:
+                yield records
+
+    async def last_record(self, tp: TopicPartition) -> ConsumerRecord | None:
+        """The last record of the log; None where there is none (empty, or all of it beyond retention)."""
+        end = (await self.end_offsets([tp]))[tp]
+        begin = (await self.begin_offsets([tp]))[tp]
+        span = 1
+        while begin < end:
+            # The last offsets may hold no record (transaction markers, compaction): look further back.
+            start = max(begin, end - span)
+            last: ConsumerRecord | None = None
+            async for records in self.read(tp, start, end):
+                last = records[-1]
+            if last is not None or start == begin:
+                return last
+            span *= 16
+        return None
+
+
+async def _or_transient(asked: Any) -> Any:
+    try:
+        return await asked
+    except KafkaError as error:
+        raise Transient(f"Kafka did not answer: {error!r}") from error
+
+
+@asynccontextmanager
+async def _admin(bootstrap: str) -> AsyncIterator[AIOKafkaAdminClient]:
+    admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap, client_id=f"dataforge-admin-{uuid4().hex[:8]}")
+    try:
+        try:
+            await admin.start()
+            yield admin
+        finally:
+            await admin.close()
+    except KafkaError as error:
+        raise Transient(f"Kafka at {bootstrap} did not answer: {error!r}") from error

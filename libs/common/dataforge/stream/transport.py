@@ -1,0 +1,399 @@
+"""The Faust transport that hands agents one `RecordBatch` per partition and poll (scheme `kafka-batch://`).
+
+All of the Faust and aiokafka surgery is here, so that nobody else has to understand it. It relies on
+internals of faust-streaming 0.15.3 and aiokafka 0.14.0, which are pinned: run the chaos suite on every upgrade.
+
+What differs from Faust's own consumer:
+- it runs in the loop of the agents, without a thread, and its messages are whole batches;
+- positions come from the partitions' work (`Lanes.open`), never from the group, and it commits nothing;
+- back-pressure is per partition: only partitions whose lane has room are polled, so a slow one holds no other;
+- `start` and `next` of a batch are stamped here, where the position moves: `start` is where the take before
+  ended or the seek target, not the first record's offset, which may lie after a gap in a sparse log.
+
+*Source*: DESIGN R1, R2.
+"""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from typing import Any, ClassVar
+
+import faust
+from aiokafka import AIOKafkaConsumer
+from aiokafka.abc import ConsumerRebalanceListener
+from aiokafka.coordinator.assignors.roundrobin import RoundRobinPartitionAssignor
+from aiokafka.errors import ConsumerStoppedError, IllegalStateError, KafkaError, OffsetOutOfRangeError
+from aiokafka.structs import OffsetAndMetadata
+from aiokafka.structs import TopicPartition as KafkaTopicPartition
+from faust.app.base import BootStrategy
+from faust.exceptions import ConsumerNotStarted
+from faust.serializers.schemas import Schema
+from faust.tables.manager import TableManager
+from faust.transport import base
+from faust.transport import consumer as faust_consumer
+from faust.transport.drivers.aiokafka import Transport as KafkaTransport
+from faust.types import TP
+from faust.types.tuples import ConsumerMessage
+
+from dataforge.errors import Fatal
+from dataforge.runtime import metrics
+from dataforge.runtime.watchdog import Watchdog
+from dataforge.stream.lanes import Fail, Lanes
+from dataforge.stream.records import RecordBatch, TopicPartition
+
+logger = logging.getLogger(__name__)
+
+POLL_S = 1.0
+"""Longest wait of one poll; data, and room in a full lane, end it at once."""
+FETCH_WAIT_MS = 50
+"""How long the broker may hold a fetch: Faust's fixed 1,500 ms lets an idle partition block a lagging one."""
+MAX_FETCH_BYTES = 8 * 1024 * 1024
+
+
+class _Listener(ConsumerRebalanceListener):
+    def __init__(self, consumer: "Consumer") -> None:
+        self._consumer = consumer
+
+    async def on_partitions_revoked(self, revoked: Iterable[KafkaTopicPartition]) -> None:  # pyright: ignore
+        consumer = self._consumer
+        consumer.app.on_rebalance_start()
+        try:
+            await consumer.on_partitions_revoked({TP(*tp) for tp in revoked})
+        except Exception as error:  # noqa: BLE001 - aiokafka would log it and go on
+            consumer.fail("revocation", error)
+
+    async def on_partitions_assigned(self, assigned: Iterable[KafkaTopicPartition]) -> None:  # pyright: ignore
+        consumer = self._consumer
+        generation = consumer.kafka._coordinator.generation
+        consumer.app.consumer_generation_id = generation
+        metrics.REBALANCES.inc()
+        try:
+            await consumer.on_partitions_assigned({TP(*tp) for tp in assigned}, generation)
+        except Exception as error:  # noqa: BLE001 - aiokafka would log it and go on
+            consumer.fail("assignment", error)
+
+
+class Consumer(faust_consumer.Consumer):
+    """Faust's consumer over an aiokafka consumer in the same loop."""
+
+    app: "BatchApp"  # pyright: ignore[reportIncompatibleVariableOverride]
+    logger = logger
+    consumer_stopped_errors: ClassVar[tuple[type[BaseException], ...]] = (ConsumerStoppedError,)
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.lanes = self.app.lanes
+        self.fail = self.app.fail
+        self._kafka: Any = None
+        """The AIOKafkaConsumer; Any, because its internals, used below, are not typed."""
+        self._taken: dict[KafkaTopicPartition, int] = {}
+        self._suspended: int | None = None
+
+    @property
+    def kafka(self) -> Any:
+        if self._kafka is None:
+            raise ConsumerNotStarted("the consumer has not started")
+        return self._kafka
+
+    # --- life ---
+
+    async def on_start(self) -> None:
+        conf = self.app.conf
+        self._suspended = self.app.watchdog.begin("first assignment")
+        self.lanes.seek = self._seek_now
+        self._kafka = AIOKafkaConsumer(
+            client_id=conf.broker_client_id,
+            group_id=conf.id,
+            group_instance_id=conf.consumer_group_instance_id,
+            bootstrap_servers=self.app.servers,  # pyright: ignore[reportArgumentType]
+            partition_assignment_strategy=[RoundRobinPartitionAssignor],
+            enable_auto_commit=False,
+            # A position outside of the log must be an error. Faust's "earliest" would skip what is lost, silently.
+            auto_offset_reset="none",
+            isolation_level="read_committed",
+            max_poll_records=conf.broker_max_poll_records,
+            max_poll_interval_ms=int(conf.broker_max_poll_interval * 1000),
+            max_partition_fetch_bytes=conf.consumer_max_fetch_size,
+            fetch_max_wait_ms=FETCH_WAIT_MS,
+            request_timeout_ms=int(conf.broker_request_timeout * 1000),
+            session_timeout_ms=int(conf.broker_session_timeout * 1000),
+            rebalance_timeout_ms=int(conf.broker_rebalance_timeout * 1000),
+            heartbeat_interval_ms=int(conf.broker_heartbeat_interval * 1000),
+        )
+        await self._kafka.start()
+
+    async def on_stop(self) -> None:
+        if self._kafka is not None:
+            await self._kafka.stop()
+
+    def close(self) -> None:
+        """Nothing: `on_stop` closes."""
+
+    def stop_flow(self) -> None:
+        if self._suspended is None:
+            self._suspended = self.app.watchdog.begin("rebalance")
+        super().stop_flow()
+
+    def resume_flow(self) -> None:
+        if self._suspended is not None:
+            self.app.watchdog.end(self._suspended)
+            self._suspended = None
+        super().resume_flow()
+
+    async def subscribe(self, topics: Iterable[str]) -> None:
+        self.kafka.subscribe(topics=sorted(topics), listener=_Listener(self))
+
+    # --- rebalance ---
+
+    async def on_partitions_revoked(self, revoked: set[TP]) -> None:
+        """Faust stops the flow and empties its buffers; then the partitions' work closes."""
+        await super().on_partitions_revoked(revoked)
+        await self.lanes.close()
+        self._taken.clear()
+
+    async def perform_seek(self) -> None:
+        """Open the assigned partitions, and seek to where their own state says.
+
+        *Raises* IllegalStateError, which Faust's recovery takes for "rebalanced again".
+        """
+        seeks = await self.lanes.open(self.assignment())
+        if seeks is None:
+            raise IllegalStateError("rebalanced while the partitions opened")
+        for tp, offset in seeks.items():
+            self._seek_now(tp, offset)
+
+    def _seek_now(self, tp: TopicPartition, offset: int) -> None:
+        partition = KafkaTopicPartition(*tp)
+        self.kafka.seek(partition, offset)
+        self._taken[partition] = offset
+
+    # --- records ---
+
+    async def _drain_messages(self, fetcher: Any) -> None:
+        """Faust's fetcher loop: poll, and give each batch to the conductor, until stopped."""
+        try:
+            while not (self._stopped.is_set() or fetcher._stopped.is_set()):
+                if not self.flow_active:
+                    await self.wait(self.can_resume_flow)  # pyright: ignore[reportArgumentType]
+                    continue
+                with self.app.watchdog.watch("poll"):
+                    batches = await self._poll()
+                for batch in batches:
+                    # Dropped where a rebalance has begun: the lanes are closed, the next owner reads it.
+                    if self.flow_active:
+                        await self.callback(self._to_message(TP(*batch.tp), batch))
+        except ConsumerStoppedError:
+            return
+        except OffsetOutOfRangeError as error:
+            self.fail("poll", _out_of_range(error))
+        except KafkaError as error:
+            self.fail("poll", error)
+
+    async def _poll(self) -> list[RecordBatch]:
+        kafka, fetcher = self.kafka, self.kafka._fetcher
+        if kafka._closed:
+            raise ConsumerStoppedError
+        subscription = kafka._subscription
+        if partitions := self.lanes.roomy():
+            with subscription.fetch_context():
+                fetched = await fetcher.fetched_records(
+                    partitions, timeout=0, max_records=self.app.conf.broker_max_poll_records
+                )
+            if fetched:
+                return [batch for tp, records in fetched.items() if (batch := self._stamp(tp, records)) is not None]
+        # The fetcher wakes its waiters when data came in; no await lies between the look above and this line.
+        waiter = fetcher._create_fetch_waiter()
+        self.lanes.when_roomy(waiter)
+        with subscription.fetch_context():
+            done, _ = await asyncio.wait([waiter], timeout=POLL_S)
+        if done:
+            waiter.result()
+        else:
+            waiter.cancel()
+        return []
+
+    def _stamp(self, tp: KafkaTopicPartition, records: list[Any]) -> RecordBatch | None:
+        assigned = self.kafka._subscription.subscription.assignment
+        if tp not in self._taken or tp not in assigned.tps:
+            return None
+        start, after = self._taken[tp], assigned.state_value(tp).position
+        self._taken[tp] = after
+        return RecordBatch(tp.topic, tp.partition, start, after, records)
+
+    def _to_message(self, tp: TP, record: RecordBatch) -> ConsumerMessage:
+        return ConsumerMessage(
+            tp.topic,
+            tp.partition,
+            record.start,
+            0.0,
+            0,
+            None,
+            None,
+            record,  # pyright: ignore[reportArgumentType]
+            None,
+            0,
+            0,
+            tp,
+            generation_id=self.app.consumer_generation_id,
+        )
+
+    # Back-pressure is the lanes' matter.
+    def on_buffer_full(self, tp: TP) -> None: ...
+
+    def on_buffer_drop(self, tp: TP) -> None: ...
+
+    # --- offsets ---
+
+    async def commit(self, topics: Any = None, start_new_transaction: bool = True) -> bool:
+        """Faust's commits do nothing: an offset moves with its state (DESIGN R2)."""
+        return False
+
+    async def verify_all_partitions_active(self) -> None:
+        """Nothing: the watchdog knows better than Faust's committed offsets, which do not exist here."""
+
+    async def report(self, positions: Mapping[TopicPartition, int]) -> None:
+        """Tell the group how far the work is, for lag tools. Best effort, never read back."""
+        assigned = self.assignment()
+        offsets = {
+            KafkaTopicPartition(*tp): OffsetAndMetadata(offset, "")
+            for tp, offset in positions.items()
+            if tp in assigned
+        }
+        try:
+            if offsets:
+                await self.kafka.commit(offsets)
+        except KafkaError as error:
+            logger.debug("positions were not reported: %s", error)
+
+    def assignment(self) -> set[TP]:
+        return {TP(*tp) for tp in self.kafka.assignment()}
+
+    def highwater(self, tp: TP) -> int:
+        return self.kafka.highwater(KafkaTopicPartition(*tp)) or 0
+
+    def topic_partitions(self, topic: str) -> int | None:
+        return len(self.kafka.partitions_for_topic(topic) or ()) or None
+
+    # --- Faust's interface that a stateful consumer without tables never uses ---
+
+    async def seek_to_committed(self) -> Mapping[TP, int]:
+        raise NotImplementedError
+
+    async def seek_wait(self, partitions: Mapping[TP, int]) -> None:
+        raise NotImplementedError
+
+    async def _seek(self, partition: TP, offset: int) -> None:
+        raise NotImplementedError
+
+    async def position(self, tp: TP) -> int | None:
+        raise NotImplementedError
+
+    async def earliest_offsets(self, *partitions: TP) -> Mapping[TP, int]:
+        raise NotImplementedError
+
+    async def highwaters(self, *partitions: TP) -> Mapping[TP, int]:
+        raise NotImplementedError
+
+    async def _commit(self, offsets: Mapping[TP, int]) -> bool:
+        raise NotImplementedError
+
+    async def _getmany(self, active_partitions: set[TP] | None, timeout: float) -> Any:  # noqa: ASYNC109
+        raise NotImplementedError
+
+    def _new_topicpartition(self, topic: str, partition: int) -> TP:
+        return TP(topic, partition)
+
+    def key_partition(self, topic: str, key: bytes | None, partition: int | None = None) -> int | None:
+        raise NotImplementedError
+
+
+def _out_of_range(error: OffsetOutOfRangeError) -> Fatal:
+    fatal = Fatal(
+        f"a stored position is outside of its log: {error}. The log lost these records (retention, or a recreated "
+        "topic); going on would skip them silently. Restore the log, or reset this partition's state"
+    )
+    fatal.__cause__ = error
+    return fatal
+
+
+class _Producer(base.Producer):
+    """Faust wants one; nothing is sent through it, so it opens no connection (see `BatchProducer`)."""
+
+
+class Transport(KafkaTransport):
+    """Entry point `kafka-batch` of the group `faust.transports`."""
+
+    Consumer: ClassVar[Any] = Consumer
+    Producer: ClassVar[Any] = _Producer
+
+
+class _Batches(Schema):
+    """The message's value is the batch already."""
+
+    def loads_key(self, app: Any, message: Any, **_: Any) -> Any:
+        return None
+
+    def loads_value(self, app: Any, message: Any, **_: Any) -> Any:
+        return message.value
+
+
+class _Tables(TableManager):
+    """No tables; so no second of waiting for them at start."""
+
+    async def on_start(self) -> None:
+        await self._update_channels()
+        await self.recovery.start()
+
+
+class _Boot(BootStrategy):
+    enable_web = False
+    enable_kafka_producer = False
+
+    def kafka_consumer(self) -> Iterable[Any]:
+        """Without the leader and reply services, whose topics nobody needs."""
+        return [self.app.consumer]
+
+
+class BatchApp(faust.App):
+    """A Faust app whose agents get batches. `settings` are Faust's own, by FAUST's names."""
+
+    BootStrategy = _Boot
+
+    def __init__(
+        self, group: str, *, servers: Sequence[str], lanes: Lanes, fail: Fail, watchdog: Watchdog, **settings: Any
+    ) -> None:
+        self.servers, self.lanes, self.fail, self.watchdog = list(servers), lanes, fail, watchdog
+        defaults: dict[str, Any] = {
+            "TableManager": _Tables,
+            "autodiscover": False,
+            "broker": [f"kafka-batch://{server}" for server in servers],
+            "broker_max_poll_records": 2000,
+            "consumer_max_fetch_size": MAX_FETCH_BYTES,
+            "store": "memory://",
+            "stream_buffer_maxsize": 2,  # batches, not records
+            "stream_wait_empty": False,
+            "table_standby_replicas": 0,  # more would select Faust's own assignor
+            "topic_allow_declare": False,
+            "topic_disable_leader": True,
+            "web_enabled": False,
+        }
+        super().__init__(group, **defaults | settings)
+
+    def _create_directories(self) -> None:
+        """None: there are no tables to keep in them."""
+
+    def add_agent(self, name: str, topics: Iterable[str]) -> None:
+        """An agent that takes the batches of these topics and puts each in its partition's lane."""
+        offer = self.lanes.offer
+
+        async def agent(stream: AsyncIterator[RecordBatch]) -> None:
+            async for batch in stream:
+                offer(batch)
+
+        channel = self.topic(*topics, acks=False, schema=_Batches())
+        declared = self.agent(channel, name=name, concurrency=1)(agent)  # pyright: ignore[reportArgumentType]
+        # The decorator's own on_error argument raises TypeError, and Faust's supervisor restarts for ever.
+        declared._on_error = self._leave_on_error  # pyright: ignore[reportAttributeAccessIssue]
+
+    async def _leave_on_error(self, agent: Any, error: BaseException) -> None:
+        self.fail(f"agent {agent}", error)
