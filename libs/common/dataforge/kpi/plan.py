@@ -121,12 +121,16 @@ class Plan:
         raise KeyError(f"no metric {metric!r}; there are: {', '.join(sorted({name for name, _ in self.views}))}")
 
 
+def _scale(contract: Contract, terms: tuple[tuple[int, str], ...]) -> int:
+    return max(contract.fields[name].scale for _, name in terms)
+
+
 def columns_of(metric: Metric, contract: Contract) -> tuple[Column, ...]:
     """What a metric needs added up, in the order `View.value` reads it."""
     measure = metric.measure
 
     def summed(terms: tuple[tuple[int, str], ...]) -> Column:
-        return Column(ColumnKind.SUM, terms, max(contract.fields[f].scale for _, f in terms))
+        return Column(ColumnKind.SUM, terms, _scale(contract, terms))
 
     one: tuple[tuple[int, str], ...] = ((1, measure.field),) if measure.field else ()
     match measure.kind:
@@ -139,11 +143,11 @@ def columns_of(metric: Metric, contract: Contract) -> tuple[Column, ...]:
         case MeasureKind.RATIO:
             return (summed(measure.numerator), summed(measure.denominator))
         case MeasureKind.MIN | MeasureKind.MAX:
-            return (Column(ColumnKind(measure.kind.value), one, contract.fields[one[0][1]].scale),)
+            return (Column(ColumnKind(measure.kind.value), one, _scale(contract, one)),)
         case MeasureKind.DISTINCT:
             return (Column(ColumnKind.HLL, one),)
         case MeasureKind.QUANTILES:
-            return (Column(ColumnKind.KLL, one, contract.fields[one[0][1]].scale),)
+            return (Column(ColumnKind.KLL, one, _scale(contract, one)),)
         case MeasureKind.TOP_K:
             return (Column(ColumnKind.FREQUENT, one),)
 
