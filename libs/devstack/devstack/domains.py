@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from pathlib import Path
+from zlib import crc32
 
 from devstack.errors import UsageError
 from devstack.paths import repo_root
@@ -36,3 +37,12 @@ def joined(remembered: Iterable[str], asked: Iterable[str]) -> tuple[str, ...]:
     """What a stack served before and still exists, then what is asked for, each once."""
     kept = [f for f in remembered if is_domain(Path(f))]
     return tuple(dict.fromkeys([*kept, *asked]))
+
+
+def content(folders: Iterable[str]) -> int:
+    """Changes when any file of these domains does: services are then started again with what it says now."""
+    total = 0
+    for folder in folders:
+        for file in sorted(f for f in Path(folder).rglob("*") if f.is_file()):
+            total = crc32(file.read_bytes(), crc32(str(file).encode(), total))
+    return total

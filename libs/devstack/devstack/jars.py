@@ -24,15 +24,19 @@ COORDINATES = {
 }
 # s3proxy can stand before other clouds, SFTP and collectors, and carries Jetty shaded: none of that is loaded
 # by the file system store, and it is two thirds of the download.
+# fmt: off
 LEFT_OUT = {
-    "s3proxy": (
-        "com.azure com.fasterxml.jackson.dataformat com.fasterxml.jackson.datatype com.github.fge com.github.openstack4j "
-        "com.google.android com.google.api com.google.apis com.google.auth com.google.cloud com.google.code.gson "
-        "com.google.http-client com.google.jimfs com.google.oauth-client com.google.protobuf com.google.re2j "
-        "com.microsoft com.squareup io.grpc io.opencensus io.opentelemetry io.perfmark io.projectreactor io.prometheus "
-        "net.java.dev.jna org.apache.httpcomponents org.apache.sshd org.eclipse.jetty org.threeten org.yaml"
-    ).split(),
+    "s3proxy": [
+        "com.azure", "com.fasterxml.jackson.dataformat", "com.fasterxml.jackson.datatype", "com.github.fge",
+        "com.github.openstack4j", "com.google.android", "com.google.api", "com.google.apis",
+        "com.google.auth", "com.google.cloud", "com.google.code.gson", "com.google.http", "com.google.jimfs",
+        "com.google.oauth", "com.google.protobuf", "com.google.re2j", "com.microsoft", "com.squareup",
+        "io.grpc", "io.opencensus", "io.opentelemetry", "io.perfmark", "io.projectreactor", "io.prometheus",
+        "net.java.dev.jna", "org.apache.httpcomponents", "org.apache.sshd", "org.eclipse.jetty",
+        "org.threeten", "org.yaml",
+    ],
 }
+# fmt: on
 _DOWNLOADS_AT_ONCE = 8
 
 Progress = Callable[[int, int], None]
@@ -85,16 +89,16 @@ def _one_at_a_time(lock: Path) -> Iterator[None]:
 
 
 def _fetch(jars: Sequence[Jar], folder: Path, progress: Progress) -> None:
-    with tempfile.TemporaryDirectory(dir=folder, prefix=".part-") as staging:
-        with ThreadPoolExecutor(_DOWNLOADS_AT_ONCE) as pool:
-            waiting = [pool.submit(_fetch_one, jar, Path(staging), folder) for jar in jars]
-            try:
-                for done, future in enumerate(as_completed(waiting), 1):
-                    future.result()
-                    progress(done, len(jars))
-            except BaseException:
-                pool.shutdown(cancel_futures=True)
-                raise
+    staged = tempfile.TemporaryDirectory(dir=folder, prefix=".part-")
+    with staged as staging, ThreadPoolExecutor(_DOWNLOADS_AT_ONCE) as pool:
+        waiting = [pool.submit(_fetch_one, jar, Path(staging), folder) for jar in jars]
+        try:
+            for done, future in enumerate(as_completed(waiting), 1):
+                future.result()
+                progress(done, len(jars))
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
 
 
 def _fetch_one(jar: Jar, staging: Path, folder: Path) -> None:
@@ -116,7 +120,7 @@ def _fetch_one(jar: Jar, staging: Path, folder: Path) -> None:
     os.replace(fetched, folder / jar.file_name)
 
 
-def _maven(repo_cache: Path):  # noqa: ANN202 - the client is imported late: it costs 0.3 s
+def _maven(repo_cache: Path):  # its client is imported late: it costs 0.3 s
     from jgo.config import GlobalSettings
     from jgo.constants import MAVEN_CENTRAL_URL
     from jgo.maven import MavenContext

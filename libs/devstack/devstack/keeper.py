@@ -71,9 +71,7 @@ class Keeper:
             if self._stopping.is_set():
                 return None
             # in the loop's own thread: the kernel ties the child's life to the thread that forks it
-            child = spawn(
-                self.program.command, env=self.program.env, cwd=self.program.folder, log=self.program.log
-            )
+            child = spawn(self.program.command, env=self.program.env, cwd=self.program.folder, log=self.program.log)
             self.running.process = identify(child.pid)
         except (OSError, StackError) as error:
             self.running.detail = str(error)

@@ -40,6 +40,8 @@ class Wanted(msgspec.Struct, frozen=True):
 
     revision: int
     domains: tuple[str, ...] = ()
+    domain_content: int = 0
+    """Of the files in these folders, so that an edited domain is a change."""
     servers: tuple[str, ...] = SERVERS
     services: tuple[ServiceSpec, ...] = SERVICES
     env: dict[str, str] = {}

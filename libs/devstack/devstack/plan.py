@@ -77,9 +77,8 @@ def services(
     wanted: Wanted, paths: StackPaths, ports: Mapping[str, int], reach: Endpoints, env: Mapping[str, str]
 ) -> list[Program]:
     common = {**env, **reach.service_env(wanted.domains), **wanted.env, "PYTHONUNBUFFERED": "1"}
-    return [
-        _service(spec, name, paths, ports, common) for spec in wanted.services for name in instances(spec)
-    ]
+    common["DATAFORGE_DOMAIN_CONTENT"] = str(wanted.domain_content)  # read by nobody: a change of it is a restart
+    return [_service(spec, name, paths, ports, common) for spec in wanted.services for name in instances(spec)]
 
 
 def _service(

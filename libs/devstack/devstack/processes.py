@@ -10,7 +10,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 import msgspec
@@ -80,11 +80,11 @@ def spawn(
             stdout=output,
             stderr=subprocess.STDOUT,
             start_new_session=True,
-            preexec_fn=_die_with(os.getpid()) if dies_with_parent else None,  # noqa: PLW1509 - only calls libc
+            preexec_fn=_die_with(os.getpid()) if dies_with_parent else None,
         )
 
 
-def _die_with(parent: int):  # noqa: ANN202
+def _die_with(parent: int) -> Callable[[], None] | None:
     if sys.platform != "linux":
         return None  # there `down` ends the children by the state file
     libc = ctypes.CDLL(None, use_errno=True)  # loaded here: nothing may be imported between fork and exec

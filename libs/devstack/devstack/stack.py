@@ -1,7 +1,7 @@
 """A stack on this machine: start it, find it, stop it. What `up` and `down` do, for programs and tests.
 
-    with Stack.start(folder, domains=[...], tied=True) as stack:
-        stack.endpoints().kafka
+with Stack.start(folder, domains=[...], tied=True) as stack:
+    stack.endpoints().kafka
 """
 
 import fcntl
@@ -17,6 +17,7 @@ from typing import Self
 
 import msgspec
 
+from devstack.domains import content
 from devstack.errors import StackError
 from devstack.jars import Progress, class_path
 from devstack.model import SERVERS, SERVICES, Endpoints, ServiceSpec, State, Wanted, read_state, read_wanted, write
@@ -64,7 +65,15 @@ class Stack:
         for server in servers:
             if server in ("kafka", "s3proxy"):
                 class_path(server, cache_dir(), fetching)  # fetched here, where a user sees the progress
-        asked = Wanted(0, tuple(map(str, domains)), tuple(servers), tuple(services), dict(env or {}), usual_ports)
+        asked = Wanted(
+            revision=0,
+            domains=tuple(map(str, domains)),
+            domain_content=content(map(str, domains)),
+            servers=tuple(servers),
+            services=tuple(services),
+            env=dict(env or {}),
+            usual_ports=usual_ports,
+        )
         with _one_start_at_a_time(paths.data / "up.lock"):
             revision = _write_wanted(paths, asked)
             state = read_state(paths.state)
@@ -119,9 +128,19 @@ class Stack:
                 raise StackError(_still_missing(state, timeout_s))
             time.sleep(_POLL_S)
 
-    def stop(self, timeout_s: float = _STOP_S) -> None:
-        """Services first, then servers, then by force. *Raises* `StackError` if something survives even that."""
+    def wait_stopped(self) -> None:
+        """Until the supervisor has ended, for whatever reason."""
+        supervisor = self.state().supervisor
+        while supervisor is not None and supervisor.alive():
+            time.sleep(_POLL_S)
+
+    def stop(self, timeout_s: float = _STOP_S) -> bool:
+        """Services first, then servers, then by force. Returns False where nothing ran.
+
+        *Raises* `StackError` if something survives even SIGKILL.
+        """
         state = read_state(self.paths.state)
+        ran = any(leader.group() for leader in _groups(state))
         if self._child is not None and self._child.poll() is None:
             self._child.terminate()
             _wait(lambda: self._child is None or self._child.poll() is not None, timeout_s)
@@ -138,6 +157,7 @@ class Stack:
         if survivors:
             raise StackError(f"these processes could not be ended: {[p.pid for p in survivors]}")
         _mark_stopped(self.paths)
+        return ran
 
     def __enter__(self) -> Self:
         return self
@@ -191,7 +211,9 @@ def _raise_for_crash_loop(state: State) -> None:
 def _still_missing(state: State | None, timeout_s: float) -> str:
     waiting = [f"{p.name} ({p.detail})" for p in state.programs if p.state != "ready"] if state else []
     error = f"; {state.error}" if state and state.error else ""
-    return f"the stack was not ready after {timeout_s:.0f} s: waiting for {', '.join(waiting) or 'the supervisor'}{error}"
+    return (
+        f"the stack was not ready after {timeout_s:.0f} s: waiting for {', '.join(waiting) or 'the supervisor'}{error}"
+    )
 
 
 def _wait(condition: Callable[[], bool], timeout_s: float) -> bool:

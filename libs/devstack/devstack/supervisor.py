@@ -11,7 +11,7 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO, Any
@@ -46,7 +46,9 @@ class Supervisor:
         before = read_state(paths.state)
         self._before = before
         self._was_ready = False
-        self._state = State("starting", 0, identify(os.getpid()), Endpoints(), (), before.ports if before else {}, [], [])
+        self._state = State(
+            "starting", 0, identify(os.getpid()), Endpoints(), (), before.ports if before else {}, [], []
+        )
 
     def stop(self) -> None:
         self._stop.set()
@@ -164,7 +166,7 @@ def _same(running: Program, wanted: Program | None) -> bool:
 
 
 @contextlib.contextmanager
-def _alone(lock: Path):  # noqa: ANN202
+def _alone(lock: Path) -> Iterator[None]:
     handle: IO[str] = lock.open("w")
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)

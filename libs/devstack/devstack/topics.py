@@ -2,10 +2,11 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.errors import KafkaError, TopicAlreadyExistsError, for_code
+
 from dataforge.contracts.model import Domain
 
 from devstack.errors import StackError
@@ -63,7 +64,7 @@ async def ensure(bootstrap: str, specs: Sequence[TopicSpec]) -> None:
         existing = set(await admin.list_topics())
         new = [NewTopic(s.name, s.partitions, 1, topic_configs=s.config) for s in specs if s.name not in existing]
         if new:
-            answer = await admin.create_topics(new)
+            answer: Any = await admin.create_topics(new)
             for name, code, *text in answer.topic_errors:
                 if code not in (0, TopicAlreadyExistsError.errno):
                     raise StackError(f"topic {name} could not be created: {for_code(code).__name__} {text}")

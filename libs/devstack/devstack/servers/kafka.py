@@ -46,7 +46,7 @@ def kafka(paths: StackPaths, ports: Mapping[str, int], class_path: str, env: Map
         folder=folder,
         log=paths.log(NAME),
         ready=partial(_ready, ports["kafka"]),
-        ports=ports,
+        ports={name: ports[name] for name in PORTS},
         prepare=partial(_prepare, folder, ports, java("kafka.tools.StorageTool", heap_mib=128), env),
         stop_within_s=30.0,
     )

@@ -6,6 +6,7 @@ It has no versioning, no encryption and no lifecycle (501). A key `d/x` beside `
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from aiobotocore.config import AioConfig
 from aiobotocore.session import AioSession
@@ -43,7 +44,7 @@ def s3proxy(
         folder=folder,
         log=paths.log(NAME),
         ready=partial(_ready, ports["s3"], secrets),
-        ports=ports,
+        ports={name: ports[name] for name in PORTS},
         prepare=partial(_prepare, folder, ports["s3"], secrets),
     )
 
@@ -71,7 +72,7 @@ async def _ready(port: int, secrets: Secrets) -> None:
     """A signed HEAD of the bucket; where there is no bucket yet it is created."""
     await accepts_tcp(port)
     config = AioConfig(retries={"max_attempts": 0}, connect_timeout=2, read_timeout=4, s3={"addressing_style": "path"})
-    connect = AioSession().create_client(
+    connect: Any = AioSession().create_client(
         "s3",
         endpoint_url=f"http://127.0.0.1:{port}",
         region_name=REGION,

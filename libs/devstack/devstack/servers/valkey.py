@@ -38,7 +38,7 @@ def valkey(paths: StackPaths, ports: Mapping[str, int], env: Mapping[str, str]) 
         folder=folder,
         log=paths.log(NAME),
         ready=partial(_ready, ports["valkey"]),
-        ports=ports,
+        ports={name: ports[name] for name in PORTS},
     )
 
 

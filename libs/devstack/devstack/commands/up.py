@@ -1,0 +1,153 @@
+"""`dataforge up`."""
+
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import msgspec
+import typer
+from rich.console import Console
+from rich.status import Status
+from rich.table import Table
+
+from devstack import domains, topics
+from devstack.commands.options import Data, Json, data_dir
+from devstack.errors import UsageError
+from devstack.model import SERVERS, SERVICES, ServiceSpec, State, Wanted, read_state, read_wanted
+from devstack.paths import StackPaths
+from devstack.stack import Stack
+
+app = typer.Typer()
+
+
+@app.command()
+def up(
+    domain: Annotated[
+        list[Path] | None, typer.Option(help="A domain folder; may be repeated. Default: the repo's domains/.")
+    ] = None,
+    data: Data = None,
+    only: Annotated[
+        list[str] | None, typer.Option(help="Run only this server or service; may be repeated; `servers` is all three.")
+    ] = None,
+    scale: Annotated[list[str] | None, typer.Option(help="Instances of a worker, e.g. aggregator=2.")] = None,
+    foreground: Annotated[bool, typer.Option(help="Stay; Ctrl-C stops everything.")] = False,
+    timeout: Annotated[float, typer.Option(help="Seconds to wait until everything answers.")] = 120.0,
+    json: Json = False,
+) -> None:
+    """Start the stack and wait until all of it answers; a stack that runs is found, and given what it lacks."""
+    paths = StackPaths(data_dir(data))
+    before, state = read_wanted(paths.wanted), read_state(paths.state)
+    running = state is not None and state.alive()
+    selection = select(before if running else None, only or [], scale or [])
+    folders = domains.joined(
+        before.domains if before else (), domains.checked(domain) if domain else domains.default_folders()
+    )
+    if folders:
+        topics.of_domains(folders)  # says what is wrong with a domain before anything is started
+    console = Console(stderr=json)
+    with _progress(console) as progress:
+        stack = Stack.start(
+            paths.data,
+            folders,
+            servers=selection.servers,
+            services=selection.services,
+            usual_ports=True,
+            tied=foreground,
+            timeout_s=timeout,
+            fetching=progress.fetched,
+            on_state=progress.state,
+        )
+    after = stack.state()
+    if json:
+        sys.stdout.write(msgspec.json.format(msgspec.json.encode(after)).decode() + "\n")
+    else:
+        console.print(
+            "[green]A stack already runs[/] and has what was asked for." if running else "[green]The stack is up.[/]"
+        )
+        console.print(_overview(after))
+    if foreground:
+        _stay(stack, console)
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    servers: tuple[str, ...]
+    services: tuple[ServiceSpec, ...]
+
+
+def select(running: Wanted | None, only: Sequence[str], scale: Sequence[str]) -> Selection:
+    """What to run: all of it, or only what is named; a running stack keeps what it has. *Raises* `UsageError`."""
+    known = (*SERVERS, *(s.name for s in SERVICES))
+    for name in only:
+        if name not in (*known, "servers"):
+            raise UsageError(
+                f"nothing is called {name}; there are {', '.join(known)}, and `servers` for the first three"
+            )
+    counts = dict(_instances(item, known) for item in scale)
+    chosen = set(only) or set(known)
+    if "servers" in chosen:
+        chosen |= set(SERVERS)
+    have = {s.name: s for s in running.services} if running else {}
+    servers = tuple(s for s in SERVERS if s in chosen or (running is not None and s in running.servers))
+    specs = [have.get(s.name, s) for s in SERVICES if s.name in chosen or s.name in have]
+    scaled = (msgspec.structs.replace(s, instances=counts.get(s.name, s.instances)) for s in specs)
+    return Selection(servers, tuple(scaled))
+
+
+def _instances(item: str, known: Sequence[str]) -> tuple[str, int]:
+    name, _, count = item.partition("=")
+    if name not in known or name in SERVERS or not count.isdecimal() or not 1 <= int(count) <= 16:
+        raise UsageError(f"--scale takes SERVICE=COUNT with a count of 1 to 16, not {item!r}")
+    return name, int(count)
+
+
+class _Progress:
+    def __init__(self, status: Status) -> None:
+        self._status = status
+
+    def fetched(self, done: int, total: int) -> None:
+        self._status.update(f"fetching the servers, once for this machine: {done} of {total} files")
+
+    def state(self, state: State) -> None:
+        waiting = [p.name for p in state.programs if p.state != "ready"]
+        error = f" ({state.error})" if state.error else ""
+        self._status.update(f"waiting for {', '.join(waiting) or 'the supervisor'}{error}")
+
+
+@contextmanager
+def _progress(console: Console) -> Iterator[_Progress]:
+    with console.status("starting") as status:
+        yield _Progress(status)
+
+
+def _overview(state: State) -> Table:
+    reach = state.endpoints
+    table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
+    rows = {
+        "live page and REST": reach.api_url,
+        "WebSocket": reach.ws_url,
+        "API token": reach.api_token,
+        "Kafka": reach.kafka,
+        "Redis": reach.redis_url,
+        "S3": f"{reach.s3_endpoint}/{reach.s3_bucket}" if reach.s3_endpoint else "",
+        "S3 keys": f"{reach.s3_access_key} {reach.s3_secret_key}" if reach.s3_endpoint else "",
+        "domains": "\n".join(state.domains),
+        "next": "dataforge status, dataforge logs NAME, dataforge down",
+    }
+    for name, value in rows.items():
+        if value:
+            table.add_row(f"[bold]{name}[/]", value)
+    return table
+
+
+def _stay(stack: Stack, console: Console) -> None:
+    """Until Ctrl-C, or until the stack is stopped from elsewhere."""
+    console.print("Ctrl-C stops everything.")
+    with stack:
+        try:
+            stack.wait_stopped()
+        except KeyboardInterrupt:
+            console.print("stopping")
