@@ -97,5 +97,7 @@ async def _read(
         while any([await consumer.position(tp) < end for tp, end in ends.items()]):
             for tp, records in (await consumer.getmany(timeout_ms=200, max_records=_TAKE)).items():
                 arrays = columns(tp.partition, records)
-                batches.append(pa.record_batch([pa.array(a, t.type) for a, t in zip(arrays, schema, strict=True)], schema))
+                batches.append(
+                    pa.record_batch([pa.array(a, t.type) for a, t in zip(arrays, schema, strict=True)], schema)
+                )
     return pa.Table.from_batches(batches, schema)

@@ -38,7 +38,9 @@ EXACT = {
 }
 DISTINCT = {"orders": "basket_id", "customers": "household_id"}
 QUANTILES = {"line_value": "sales_cents / 100"}
+RANKS = ("p50", "p90", "p99")
 TOP = {"top_products": "CAST(product_id AS VARCHAR)", "top_departments": "department"}
+TOP_SIZE = 10
 
 UNKNOWN = "__unknown__"
 

@@ -56,10 +56,9 @@ def _exact(db: Database, by: str, label: str, window: str, start: str, inside: s
 
 def rolling_instants(db: Database) -> list[int]:
     """Three instants: a third and two thirds into the events, and the first that has them all. In ms."""
-    first, last = db.execute("SELECT min(event_ms), max(event_ms) FROM expected WHERE outcome = 'counted'").fetchone() or (
-        None,
-        None,
-    )
+    [(first, last)] = db.execute(
+        "SELECT min(event_ms), max(event_ms) FROM expected WHERE outcome = 'counted'"
+    ).fetchall()
     if first is None:
         return []
     every = retail.ROLLING_EVERY_MS

@@ -80,8 +80,9 @@ def plan(
     delay = _distance(rng, planned, 0.2 * horizons.lateness_ms, DELAY_DISTANCE)
     key += np.where(kind == OUT_OF_ORDER, delay + 0.25, 0)
 
+    # A delayed event is repeated at once: its reach was measured from where it should have been sent.
+    apart = np.where(kind == OUT_OF_ORDER, 0, _distance(rng, planned, 0.4 * horizons.dedupe_ms, DUPLICATE_DISTANCE))
     twice = np.flatnonzero(~beyond & _chosen(rng, n, faults.duplicates))
-    apart = _distance(rng, planned, 0.4 * horizons.dedupe_ms, DUPLICATE_DISTANCE)
 
     bad = np.sort(rng.integers(0, n, round(n * faults.malformed)))
     bad_kind = _bad_kinds(len(bad))

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from aiokafka import AIOKafkaProducer
 from aiokafka.partitioner import DefaultPartitioner
+
 from dataforge.runtime.tracing import produce_span, sampled
 from dataforge.stream.judged import TRACEPARENT
 
@@ -101,7 +102,7 @@ async def replay(
         end = min(at + CHUNK, len(todo))
         if timeline.paced:
             end = min(await _due(todo, at, origin_ms), end)
-        chunk = _records(purchases, todo, slice(at, end), origin_ms, options, topic, manifest)
+        chunk = records(purchases, todo, slice(at, end), origin_ms, options, manifest, topic)
         await sender.send(chunk)
         on_sent(end - at)
         at = end
@@ -120,15 +121,16 @@ async def _due(todo: Plan, at: int, origin_ms: int) -> int:
         await asyncio.sleep(max(TICK_S, (int(todo.send_ms[at]) - now_ms) / 1000))
 
 
-def _records(
+def records(
     purchases: Purchases,
     todo: Plan,
     part: slice,
     origin_ms: int,
     options: Options,
-    topic: str,
-    manifest: Manifest | None,
+    manifest: Manifest | None = None,
+    topic: str = TOPIC,
 ) -> list[Outgoing]:
+    """The records of a part of a plan, written down in `manifest` as they are made."""
     index, kind, partition = todo.index[part], todo.kind[part], todo.partition[part]
     event_ms = todo.event_ms[part] + origin_ms
     values: list[bytes | None] = [*encode(purchases, index, event_ms, options.pass_)]
