@@ -66,6 +66,10 @@ class EmbeddedServers:
         self._children.clear()
         self._claims.release()
 
+    @property
+    def logs(self) -> Path:
+        return self._paths.logs
+
     def pid(self, name: str) -> int:
         return self._children[name].pid
 

@@ -59,12 +59,16 @@ class Jar:
         return f"{self.group}.{self.artifact}-{self.version}{tail}.jar"
 
 
+Download = Callable[[Jar, Path], Path]
+"""Fetches a jar to somewhere inside a folder and says where; whether it is the right one is checked later."""
+
+
 def locked(server: str) -> list[Jar]:
     lines = (LOCKS / f"{server}.lock").read_text().splitlines()
     return [Jar(*line.split(":")) for line in lines if line and not line.startswith("#")]
 
 
-def class_path(server: str, cache: Path, progress: Progress | None = None) -> str:
+def class_path(server: str, cache: Path, progress: Progress | None = None, download: Download | None = None) -> str:
     """The server's class path, fetching what the cache does not hold.
 
     *Guarantees*: a jar appears in the cache complete and verified, or not at all; processes may race.
@@ -77,7 +81,7 @@ def class_path(server: str, cache: Path, progress: Progress | None = None) -> st
         folder.mkdir(parents=True, exist_ok=True)
         with _one_at_a_time(cache / "jars.lock"):
             missing = [jar for jar in missing if not (folder / jar.file_name).exists()]
-            _fetch(missing, folder, progress or (lambda done, total: None))
+            _fetch(missing, folder, progress or (lambda done, total: None), download or from_maven_central)
     return os.pathsep.join(str(folder / jar.file_name) for jar in jars)
 
 
@@ -88,10 +92,10 @@ def _one_at_a_time(lock: Path) -> Iterator[None]:
         yield
 
 
-def _fetch(jars: Sequence[Jar], folder: Path, progress: Progress) -> None:
+def _fetch(jars: Sequence[Jar], folder: Path, progress: Progress, download: Download) -> None:
     staged = tempfile.TemporaryDirectory(dir=folder, prefix=".part-")
     with staged as staging, ThreadPoolExecutor(_DOWNLOADS_AT_ONCE) as pool:
-        waiting = [pool.submit(_fetch_one, jar, Path(staging), folder) for jar in jars]
+        waiting = [pool.submit(_fetch_one, jar, Path(staging), folder, download) for jar in jars]
         try:
             for done, future in enumerate(as_completed(waiting), 1):
                 future.result()
@@ -101,23 +105,27 @@ def _fetch(jars: Sequence[Jar], folder: Path, progress: Progress) -> None:
             raise
 
 
-def _fetch_one(jar: Jar, staging: Path, folder: Path) -> None:
-    try:
-        context = _maven(staging)
-        component = context.project(jar.group, jar.artifact).at_version(jar.version)
-        fetched = component.artifact(classifier=jar.classifier).resolve()
-    except Exception as error:  # whatever the Maven client raises, the user can only look at the network
-        raise StackError(
-            f"cannot fetch {jar.group}:{jar.artifact}:{jar.version} from Maven Central ({error}); "
-            "check the network and run the command again, it goes on where it stopped"
-        ) from error
+def _fetch_one(jar: Jar, staging: Path, folder: Path, download: Download) -> None:
+    fetched = download(jar, staging)
     actual = _sha256(fetched)
     if actual != jar.sha256:
         raise StackError(
             f"{jar.file_name} has SHA-256 {actual}, the lock says {jar.sha256}: what was fetched is not "
             "what this release was tested with; do not use it, and check the Maven mirror in use"
         )
-    os.replace(fetched, folder / jar.file_name)
+    fetched.replace(folder / jar.file_name)
+
+
+def from_maven_central(jar: Jar, folder: Path) -> Path:
+    """*Raises* `StackError`."""
+    try:
+        component = _maven(folder).project(jar.group, jar.artifact).at_version(jar.version)
+        return component.artifact(classifier=jar.classifier).resolve()
+    except (OSError, RuntimeError, AssertionError) as error:  # requests' errors are OSErrors
+        raise StackError(
+            f"cannot fetch {jar.group}:{jar.artifact}:{jar.version} from Maven Central ({error}); "
+            "check the network and run the command again, it goes on where it stopped"
+        ) from error
 
 
 def _maven(repo_cache: Path):  # its client is imported late: it costs 0.3 s

@@ -16,6 +16,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO, Any
 
+from dataforge.errors import DataForgeError
+
 from devstack import plan, topics
 from devstack.errors import StackError
 from devstack.keeper import Keeper
@@ -70,7 +72,7 @@ class Supervisor:
             if wanted is not None and wanted.revision != self._state.revision:
                 try:
                     await self._or_stop(self._apply(wanted))
-                except StackError as error:
+                except DataForgeError as error:
                     log.error("%s", error)
                     self._state.error = str(error)
                     self._publish()
@@ -81,7 +83,7 @@ class Supervisor:
         """Bring what runs to what is wanted; what is unchanged goes on undisturbed."""
         log.info("applying revision %d: domains %s", wanted.revision, ", ".join(wanted.domains) or "none")
         self._was_ready = False
-        specs = topics.of_domains(wanted.domains) if wanted.domains else []
+        specs = topics.platform() + (topics.of_domains(wanted.domains) if wanted.domains else [])
         ports = self._claim(plan.preferred_ports(wanted, self._state.ports, usual=wanted.usual_ports))
         self._state.endpoints = reach = plan.endpoints(wanted, ports, self._secrets)
         env = inherited()
@@ -89,7 +91,7 @@ class Supervisor:
         services = plan.services(wanted, self._paths, ports, reach, env)
         await self._keep(self._servers, servers, "server")
         await asyncio.gather(*(keeper.ready.wait() for keeper in self._servers.values()))
-        if reach.kafka and specs:
+        if reach.kafka:
             await topics.ensure(reach.kafka, specs)
         await self._keep(self._services, services, "service")
         self._state.revision, self._state.domains, self._state.error = wanted.revision, wanted.domains, ""

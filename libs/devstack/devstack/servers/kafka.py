@@ -59,11 +59,17 @@ def _prepare(folder: Path, ports: Mapping[str, int], storage_tool: list[str], en
     config.write_text("".join(f"{k}={v}\n" for k, v in _properties(data, ports).items()))
     if (data / "meta.properties").exists():
         return
-    cluster = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
-    command = [*storage_tool, "format", "-t", cluster, "-c", str(config), "--ignore-formatted"]
+    command = [*storage_tool, "format", "-t", new_cluster_id(), "-c", str(config), "--ignore-formatted"]
     done = subprocess.run(command, env=dict(env), capture_output=True, text=True, check=False)
     if done.returncode != 0:
         raise StackError(f"Kafka's storage in {data} could not be formatted: {(done.stdout + done.stderr).strip()}")
+
+
+def new_cluster_id() -> str:
+    """A random UUID as Kafka writes it; one that begins with a dash would be read as an option."""
+    while (name := base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")).startswith("-"):
+        continue
+    return name
 
 
 def _properties(data: Path, ports: Mapping[str, int]) -> dict[str, object]:

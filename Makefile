@@ -1,0 +1,77 @@
+# Everything a developer types. `make demo` and `make test` need Python 3.11+, make and the package registries:
+# they make .venv themselves, and again only when requirements.lock or a pyproject.toml has changed.
+
+SHELL := /bin/sh
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+
+UV_VERSION := 0.13.8
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+PYPROJECTS := $(wildcard pyproject.toml libs/*/pyproject.toml services/*/pyproject.toml)
+PACKAGES := $(patsubst %/pyproject.toml,%,$(wildcard libs/*/pyproject.toml services/*/pyproject.toml))
+SOURCES := libs services $(wildcard tests bench)
+UV := VIRTUAL_ENV=$(abspath $(VENV)) $(BIN)/uv
+ARGS ?=
+
+.PHONY: help setup demo test it lint fmt type chaos bench lock clean
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: $(STAMP) ## make .venv with everything in it
+
+demo: $(STAMP) ## the whole path on real data; ARGS="--once --events 200000 --json FILE" compares and ends
+	$(BIN)/dataforge demo $(ARGS)
+
+test: $(STAMP) ## all tests but the long ones; ARGS goes to pytest
+	$(BIN)/python -m pytest $(ARGS)
+
+it: $(STAMP) ## integration tests only
+	$(BIN)/python -m pytest -m integration $(ARGS)
+
+chaos: $(STAMP) ## kill each service and server in turn, all of it
+	CHAOS=all $(BIN)/python -m pytest -m chaos $(ARGS)
+
+bench: $(STAMP) ## measurements
+	$(BIN)/python -m pytest bench $(ARGS)
+
+lint: $(STAMP) ## ruff and the import rules
+	$(BIN)/ruff check $(SOURCES)
+	$(BIN)/ruff format --check $(SOURCES)
+	@if grep -q 'tool.importlinter' pyproject.toml; then $(BIN)/lint-imports; fi
+
+fmt: $(STAMP) ## put sources in shape
+	$(BIN)/ruff check --fix --exit-zero $(SOURCES)
+	$(BIN)/ruff format $(SOURCES)
+
+type: $(STAMP) ## strict types, tests too
+	$(BIN)/basedpyright
+
+lock: $(VENV)/.uv ## write requirements.lock anew from the pyproject files
+	$(BIN)/uv export --all-packages --all-groups --no-emit-workspace --no-header \
+		--format requirements-txt --output-file requirements.lock >/dev/null
+
+clean: ## stop the stack, remove .venv and every cache in the tree (data in .dataforge stays)
+	@if [ -x $(BIN)/dataforge ]; then $(BIN)/dataforge down; fi
+	rm -rf $(VENV) .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+	find libs services $(wildcard tests) -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(STAMP): $(VENV)/.uv requirements.lock $(PYPROJECTS)
+	$(UV) pip sync --quiet --require-hashes requirements.lock
+	$(UV) pip install --quiet --no-deps $(addprefix -e ,$(PACKAGES))
+	@touch $@
+
+# The one package that does not come from the lock: what reads the lock. `pip sync` leaves it alone.
+$(VENV)/.uv: Makefile
+	@python=; for p in $(PYTHON) python3 python3.13 python3.12 python3.11; do \
+		if $$p -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then python=$$p; break; fi; \
+	done; \
+	if [ -z "$$python" ]; then \
+		echo "make: no Python 3.11 or newer with venv found; install one (on Debian: python3 and python3-venv)," \
+			"or name it: make PYTHON=/path/to/python3" >&2; exit 1; \
+	fi; \
+	[ -x $(BIN)/python ] || $$python -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
+	@touch $@

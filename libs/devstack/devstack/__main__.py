@@ -1,0 +1,5 @@
+"""`python -m devstack` is `dataforge`."""
+
+from devstack.cli import app
+
+app()

@@ -1,0 +1,1 @@
+"""One module per command of `dataforge`; each holds a Typer called `app`."""

@@ -1,0 +1,39 @@
+import pytest
+
+from devstack.commands.up import select
+from devstack.errors import UsageError
+from devstack.model import SERVERS, SERVICES, Wanted
+
+
+def names(specs: object) -> list[str]:
+    return [s.name for s in specs]  # pyright: ignore[reportGeneralTypeIssues]
+
+
+def test_everything_runs_unless_something_is_named():
+    chosen = select(None, [], [])
+    assert chosen.servers == SERVERS
+    assert chosen.services == SERVICES
+
+
+def test_only_what_is_named_runs():
+    chosen = select(None, ["servers", "aggregator"], ["aggregator=3"])
+    assert chosen.servers == SERVERS
+    assert [(s.name, s.instances) for s in chosen.services] == [("aggregator", 3)]
+
+
+def test_a_running_stack_keeps_what_it_has():
+    running = Wanted(1, servers=("kafka",), services=select(None, ["query-api"], []).services)
+    chosen = select(running, ["aggregator"], [])
+    assert chosen.servers == ("kafka",)
+    assert names(chosen.services) == ["aggregator", "query-api"]
+
+
+def test_a_scale_once_given_is_kept():
+    running = Wanted(1, services=select(None, [], ["aggregator=2"]).services)
+    assert {s.name: s.instances for s in select(running, [], []).services}["aggregator"] == 2
+
+
+@pytest.mark.parametrize(("only", "scale"), [(["kafkaa"], []), ([], ["kafka=2"]), ([], ["aggregator=0"]), ([], ["x"])])
+def test_nonsense_is_refused_by_name(only: list[str], scale: list[str]):
+    with pytest.raises(UsageError, match=(only or scale)[0]):
+        select(None, only, scale)
