@@ -117,3 +117,21 @@ def misjudged(db: Database, judged: pa.Table) -> list[tuple[Any, ...]]:
         ORDER BY ALL LIMIT 10
         """
     ).fetchall()
+
+
+def mislanded(db: Database, landed: pa.Table) -> list[tuple[Any, ...]]:
+    """Received records that are not landed exactly once with the same bytes and time, and rows landed beyond them.
+
+    *Shape*: (partition, offset, rows landed), the first ten.
+    """
+    db.register("landed_in", landed)
+    return db.execute(
+        """
+        SELECT coalesce(r.partition, l.partition), coalesce(r."offset", l."offset"), coalesce(l.n, 0)
+        FROM raw_in r FULL JOIN (
+            SELECT partition, "offset", count(*) AS n, any_value(ts) AS ts, any_value(crc) AS crc
+            FROM landed_in GROUP BY ALL) l ON l.partition = r.partition AND l."offset" = r."offset"
+        WHERE (r.ts, r.crc, 1) IS DISTINCT FROM (l.ts, l.crc, l.n)
+        ORDER BY ALL LIMIT 10
+        """
+    ).fetchall()

@@ -54,13 +54,18 @@ def _exact(db: Database, by: str, label: str, window: str, start: str, inside: s
     )
 
 
+def span(db: Database) -> tuple[int, int]:
+    """First and last event time that counts, in ms. *Raises* `LookupError` where nothing does."""
+    query = "SELECT min(event_ms), max(event_ms) FROM expected WHERE outcome = 'counted'"
+    [(first, last)] = db.execute(query).fetchall()
+    if first is None:
+        raise LookupError("no event counts: there is nothing to compare")
+    return first, last
+
+
 def rolling_instants(db: Database) -> list[int]:
     """Three instants: a third and two thirds into the events, and the first that has them all. In ms."""
-    [(first, last)] = db.execute(
-        "SELECT min(event_ms), max(event_ms) FROM expected WHERE outcome = 'counted'"
-    ).fetchall()
-    if first is None:
-        return []
+    first, last = span(db)
     every = retail.ROLLING_EVERY_MS
     instants = (first + (last - first) // 3, first + 2 * (last - first) // 3, last)
     return sorted({(t // every + 1) * every for t in instants})

@@ -20,12 +20,12 @@ from devstack.replay.malformed import event_ms_of
 from devstack.replay.manifest import Manifest
 from devstack.replay.plan import DUPLICATE, KIND_NAMES, MALFORMED, Faults, Horizons, Plan, plan
 from devstack.replay.purchases import Column, Purchases
-from devstack.replay.send import NO_HEADERS, Headers, Outgoing, Sender
+from devstack.replay.send import NO_HEADERS, Batch, Headers, Outgoing, Sender
 from devstack.replay.timeline import Timeline
 
 TOPIC = "raw.retail.purchase.v1"
 CHUNK = 10_000
-TICK_S = 0.02
+TICK_S = 0.005
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,8 +87,11 @@ async def replay(
     topic: str = TOPIC,
     manifest: Manifest | None = None,
     on_sent: Callable[[int], Any] = lambda _: None,
+    on_batches: Callable[[float, list[Batch]], Any] = lambda *_: None,
 ) -> Replayed:
     """Send every purchase once, and the planned faults. Returns when everything is acknowledged.
+
+    `on_batches` gets the monotonic instant at which a chunk was handed to the producer, and its batches.
 
     *Raises* StackError (no such topic), KafkaError (a send failed; what is in the log is a prefix per partition).
     """
@@ -103,7 +106,8 @@ async def replay(
         if timeline.paced:
             end = min(await _due(todo, at, origin_ms), end)
         chunk = records(purchases, todo, slice(at, end), origin_ms, options, manifest, topic)
-        await sender.send(chunk)
+        handed_over_s = time.monotonic()
+        on_batches(handed_over_s, await sender.send(chunk))
         on_sent(end - at)
         at = end
         await asyncio.sleep(0)

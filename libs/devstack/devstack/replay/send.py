@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from aiokafka import AIOKafkaProducer
+from aiokafka.producer.message_accumulator import BatchBuilder
 
 BATCH_BYTES = 512 * 1024
 REQUEST_BYTES = 16 * 1024 * 1024
@@ -22,6 +23,15 @@ class Outgoing(NamedTuple):
     key: bytes | None
     value: bytes | None
     headers: Headers = NO_HEADERS
+
+
+class Batch(NamedTuple):
+    """Records handed over together."""
+
+    partition: int
+    records: int
+    metadata: asyncio.Future[Any]
+    """Resolves to aiokafka's RecordMetadata; its offset is the first record's."""
 
 
 def make_producer(bootstrap: str) -> AIOKafkaProducer:
@@ -44,31 +54,30 @@ class Sender:
     topic: str
     pending: set[asyncio.Future[Any]] = field(default_factory=set)
 
-    async def send(self, records: Sequence[Outgoing]) -> list[tuple[asyncio.Future[Any], int, list[int]]]:
-        """Hand over a chunk. Returns (future of its metadata, partition, positions in `records`) per batch."""
+    async def send(self, records: Sequence[Outgoing]) -> list[Batch]:
+        """Hand over a chunk; waits only while too much is in flight."""
         positions: dict[int, list[int]] = {}
         for i, record in enumerate(records):
             positions.setdefault(record.partition, []).append(i)
-        batches: list[tuple[asyncio.Future[Any], int, list[int]]] = []
+        batches: list[Batch] = []
         for partition, mine in positions.items():
-            builder, held = self.producer.create_batch(), list[int]()
+            builder = self.producer.create_batch()
             for i in mine:
                 _, key, value, headers = records[i]
                 if builder.append(key=key, value=value, timestamp=None, headers=headers) is None:
-                    batches.append((await self._hand_over(builder, partition), partition, held))
-                    builder, held = self.producer.create_batch(), []
+                    batches.append(await self._hand_over(builder, partition))
+                    builder = self.producer.create_batch()
                     builder.append(key=key, value=value, timestamp=None, headers=headers)
-                held.append(i)
-            batches.append((await self._hand_over(builder, partition), partition, held))
+            batches.append(await self._hand_over(builder, partition))
         return batches
 
-    async def _hand_over(self, builder: Any, partition: int) -> asyncio.Future[Any]:
+    async def _hand_over(self, builder: BatchBuilder, partition: int) -> Batch:
         builder.close()
         while len(self.pending) >= IN_FLIGHT:
             await self._collect(asyncio.FIRST_COMPLETED)
         future = await self.producer.send_batch(builder, self.topic, partition=partition)
         self.pending.add(future)
-        return future
+        return Batch(partition, builder.record_count(), future)
 
     async def flush(self) -> None:
         """Wait until everything is acknowledged. *Raises* what a send failed with."""

@@ -1,0 +1,1 @@
+"""The demo: replay, wait, compare, measure, report."""

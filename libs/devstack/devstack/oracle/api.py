@@ -1,0 +1,127 @@
+"""What the platform says, through its public REST API and nothing else."""
+
+import http.client
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
+from typing import Any
+from urllib.parse import urlencode, urlsplit
+
+import msgspec
+import pyarrow as pa
+
+from devstack.oracle import retail
+from devstack.oracle.compare import GOT
+
+PAGE = 5_000
+
+
+class Row(msgspec.Struct):
+    start: str
+    labels: dict[str, str]
+    value: msgspec.Raw
+
+
+class Page(msgspec.Struct):
+    rows: list[Row]
+    next_cursor: str | None = None
+    partitions: dict[str, dict[str, Any]] = {}
+    error: dict[str, Any] | None = None
+
+
+_page = msgspec.json.Decoder(Page)
+
+
+def instant(epoch_ms: int) -> str:
+    return datetime.fromtimestamp(epoch_ms / 1000, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def epoch_ms(text: str) -> int:
+    return round(datetime.fromisoformat(text).timestamp() * 1000)
+
+
+class Api:
+    """One connection to the API. *Raises* OSError or http.client.HTTPException where it does not answer."""
+
+    def __init__(self, url: str, token: str) -> None:
+        parts = urlsplit(url)
+        self._connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=60)
+        self._headers = {"Authorization": f"Bearer {token}"}
+
+    def get(self, path: str, **query: Any) -> bytes:
+        """The body of a 200 answer. *Raises* `LookupError` with the body of any other."""
+        target = f"{path}?{urlencode({k: v for k, v in query.items() if v is not None})}"
+        self._connection.request("GET", target, headers=self._headers)
+        answer = self._connection.getresponse()
+        body = answer.read()
+        if answer.status != http.client.OK:
+            raise LookupError(f"GET {target} answered {answer.status}: {body[:500].decode(errors='replace')}")
+        return body
+
+    def pages(self, metric: str, by: str, window: str, **query: Any) -> Iterator[Page]:
+        cursor = None
+        while True:
+            page = _page.decode(
+                self.get(
+                    "/metrics",
+                    domain="retail",
+                    metric=metric,
+                    by=by or None,
+                    window=window,
+                    limit=PAGE,
+                    cursor=cursor,
+                    **query,
+                )
+            )
+            yield page
+            cursor = page.next_cursor
+            if not cursor:
+                return
+
+    def raw_next(self) -> dict[int, int]:
+        """Partition -> raw offset up to which everything is in the KPIs."""
+        page = _page.decode(self.get("/metrics", domain="retail", metric="revenue", window="1h", limit=1))
+        return {int(p): int(at["next"]) for p, at in page.partitions.items()}
+
+    def ledger(self) -> dict[str, Any]:
+        """Sums over all minutes: valid, quarantined and undecodable (by reason), counted, duplicate, late."""
+        return msgspec.json.decode(self.get("/ledger", domain="retail"))["totals"]
+
+
+def read_windows(api: Api, from_ms: int, to_ms: int, rolling_at_ms: Sequence[int]) -> tuple[pa.Table, dict[str, float]]:
+    """Every KPI window of the domain that starts in [from, to), and the error bounds the API states, by metric."""
+    rows: list[dict[str, Any]] = []
+    bounds: dict[str, float] = {}
+    span = {"from": instant(from_ms), "to": instant(to_ms)}
+    questions: list[tuple[str, str, str, dict[str, str]]] = [
+        (metric, by, window, span)
+        for metric in retail.EXACT
+        for by in retail.DIMENSIONS
+        for window in retail.WINDOWS_MS
+    ]
+    questions += [
+        (metric, by, "rolling:5m", {"at": instant(at)})
+        for metric in retail.EXACT
+        for by in retail.DIMENSIONS
+        for at in rolling_at_ms
+    ]
+    questions += [
+        (metric, "", window, span)
+        for metric in (*retail.DISTINCT, *retail.QUANTILES, *retail.TOP)
+        for window in retail.SKETCHED_WINDOWS
+    ]
+    for metric, by, window, when in questions:
+        for page in api.pages(metric, by, window, **when):
+            if page.error and isinstance(bound := page.error.get("bound"), int | float):
+                bounds[metric] = float(bound)
+            rows += [
+                {
+                    "metric": metric,
+                    "by": by,
+                    "window": window,
+                    "start_ms": epoch_ms(row.start),
+                    "label": row.labels[by] if by else "",
+                    "value": bytes(row.value).decode(),
+                }
+                for row in page.rows
+            ]
+    return pa.Table.from_pylist(rows, GOT), bounds

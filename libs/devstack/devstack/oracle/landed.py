@@ -1,0 +1,86 @@
+"""What the landing objects hold, read through the S3 API and pyarrow alone."""
+
+import asyncio
+import io
+import json
+from dataclasses import dataclass
+from typing import Any
+from zlib import crc32
+
+import aioboto3
+import pyarrow as pa
+import pyarrow.parquet as pq
+from botocore.config import Config
+
+LANDED = pa.schema([("partition", pa.int32()), ("offset", pa.int64()), ("ts", pa.int64()), ("crc", pa.int64())])
+
+
+@dataclass(frozen=True, slots=True)
+class Bucket:
+    endpoint: str
+    name: str
+    region: str
+    access_key: str
+    secret_key: str
+
+
+@dataclass(frozen=True, slots=True)
+class Landing:
+    """The landing objects of one topic."""
+
+    bucket: Bucket
+    topic: str
+
+    async def read(self) -> pa.Table:
+        """*Shape*: one row per row of every object; `crc` is crc32 of the value."""
+        async with self._client() as s3:
+            slots = asyncio.Semaphore(8)
+
+            async def rows(key: str) -> pa.Table:
+                async with slots:
+                    return _rows(await self._get(s3, key))
+
+            tables = await asyncio.gather(*map(rows, await self._keys(s3)))
+        return pa.concat_tables([LANDED.empty_table(), *tables])
+
+    async def next(self) -> dict[int, int]:
+        """Partition -> where its chain goes on, by the footer of its last object."""
+        async with self._client() as s3:
+            last: dict[int, str] = {}
+            for key in await self._keys(s3):
+                partition = int(key.split("/")[-2])
+                last[partition] = max(key, last.get(partition, ""))
+            return {partition: _next(await self._get(s3, key)) for partition, key in last.items()}
+
+    def _client(self) -> Any:
+        session = aioboto3.Session(
+            aws_access_key_id=self.bucket.access_key,
+            aws_secret_access_key=self.bucket.secret_key,
+            region_name=self.bucket.region or None,
+        )
+        config = Config(s3={"addressing_style": "path"})
+        return session.client("s3", endpoint_url=self.bucket.endpoint or None, config=config)
+
+    async def _keys(self, s3: Any) -> list[str]:
+        prefix = f"landing/{self.topic}/"
+        pages = s3.get_paginator("list_objects_v2").paginate(Bucket=self.bucket.name, Prefix=prefix)
+        return [item["Key"] async for page in pages for item in page.get("Contents", [])]
+
+    async def _get(self, s3: Any, key: str) -> bytes:
+        answer = await s3.get_object(Bucket=self.bucket.name, Key=key)
+        return await answer["Body"].read()
+
+
+def _next(body: bytes) -> int:
+    metadata = pq.read_metadata(io.BytesIO(body)).metadata or {}
+    return int(json.loads(metadata[b"dataforge"])["next"])
+
+
+def _rows(body: bytes) -> pa.Table:
+    table = pq.read_table(io.BytesIO(body), columns=["partition", "offset", "timestamp", "value"])
+    crc = [crc32(v or b"") for v in table["value"].to_pylist()]
+    timestamps = table["timestamp"]
+    if pa.types.is_timestamp(timestamps.type):
+        timestamps = timestamps.cast(pa.timestamp("ms")).cast(pa.int64())
+    columns = [table["partition"], table["offset"], timestamps, pa.array(crc, pa.int64())]
+    return pa.table([c.cast(f.type) for c, f in zip(columns, LANDED, strict=True)], schema=LANDED)
