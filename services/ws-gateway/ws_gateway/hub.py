@@ -1,0 +1,254 @@
+"""The channels and who watches them: commits in, frames out. Knows the state store, but no sockets."""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from dataforge.kpi.catalogue import Selection
+from dataforge.runtime import metrics
+from dataforge.state.model import FeedEntry
+from dataforge.state.store import Named, StateReader
+
+from ws_gateway import protocol
+from ws_gateway.backlog import change_frame
+from ws_gateway.channel import Change, Channel, Disconnected, view_floor_ms
+from ws_gateway.feed import Away
+from ws_gateway.protocol import ProtocolError
+
+logger = logging.getLogger(__name__)
+
+_FOREVER_MS = 2**53
+_MAX_TRACES = 32
+"""Traced events that get a push span, per channel and frame."""
+_REST = 3
+"""A channel rests this many times as long as its last frame took to make: no channel can take the loop."""
+
+
+class Watcher(Protocol):
+    def push(self, channel: Channel, kind: str, frame: bytes, change: Change) -> None:
+        """Send the frame, or remember the change: never block, never raise."""
+        ...
+
+    def begin(self, channel: Channel) -> None:
+        """The channel is ready: send its snapshot. Pushes before it are for others."""
+        ...
+
+
+PushTrace = Callable[[Sequence[str], Channel], None]
+"""Records that events with these traceparents were pushed."""
+
+
+@dataclass(slots=True, eq=False)
+class _Live:
+    """A channel that is open: its watchers, and its place in time."""
+
+    channel: Channel
+    watchers: set[Watcher] = field(default_factory=set)
+    held: list[tuple[int, Sequence[FeedEntry]]] | None = None
+    """Commits that came while a snapshot was being read; None where none is."""
+    again: set[int] = field(default_factory=set)
+    """Partitions to read (again)."""
+    loading: asyncio.Task[None] | None = None
+    ready: bool = False
+    touched: bool = False
+    timer: asyncio.TimerHandle | None = None
+    rest_until_s: float = 0
+    sent_s: float = 0
+    traces: list[str] = field(default_factory=list)
+
+
+class Hub:
+    def __init__(
+        self,
+        state: StateReader,
+        *,
+        conflate_s: float = 0.02,
+        heartbeat_s: float = 5.0,
+        max_channels: int = 1_000,
+        push_trace: PushTrace = lambda _traces, _channel: None,
+    ) -> None:
+        self._state = state
+        self._conflate_s = conflate_s
+        self._heartbeat_s = heartbeat_s
+        self._max_channels = max_channels
+        self._push_trace = push_trace
+        self._open: dict[Any, _Live] = {}
+        self._by_name: dict[str, list[_Live]] = {}
+        self._numbers = 0
+        self.failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        """Raises what no channel knows how to survive; the process must not go on as if nothing happened."""
+
+    # ---- watchers
+    def watch(self, selection: Selection, limit: int, watcher: Watcher) -> Channel:
+        """Open, or join, the channel of a selection. `watcher.begin` follows, after this call has returned.
+
+        *Raises* `ProtocolError` too_many_channels.
+        """
+        key = (selection.key, limit)
+        found = self._open.get(key)
+        if found is None:
+            if len(self._open) >= self._max_channels:
+                raise ProtocolError(
+                    "too_many_channels",
+                    f"this server already keeps {self._max_channels} different channels",
+                    "subscribe to what others watch, or try again later",
+                    retryable=True,
+                )
+            self._numbers += 1
+            found = self._open[key] = _Live(Channel(selection, self._numbers, limit))
+            self._by_name.setdefault(selection.name, []).append(found)
+            self._reload(found, range(selection.domain.partitions))
+            metrics.WS_CHANNELS.set(len(self._open))
+        found.watchers.add(watcher)
+        if found.ready:
+            asyncio.get_running_loop().call_soon(self._begin, found, watcher)
+        return found.channel
+
+    @staticmethod
+    def _begin(one: _Live, watcher: Watcher) -> None:
+        if watcher in one.watchers:
+            watcher.begin(one.channel)
+
+    def leave(self, channel: Channel, watcher: Watcher) -> None:
+        """Stop watching; the last one out closes the channel."""
+        key = (channel.selection.key, channel.limit)
+        found = self._open.get(key)
+        if found is None or found.channel is not channel:
+            return
+        found.watchers.discard(watcher)
+        if not found.watchers:
+            del self._open[key]
+            self._by_name[channel.selection.name].remove(found)
+            for pending in (found.loading, found.timer):
+                if pending is not None:
+                    pending.cancel()
+            metrics.WS_CHANNELS.set(len(self._open))
+
+    # ---- the feed (feed.Listener)
+    def committed(self, named: Named, commit: Sequence[FeedEntry]) -> None:
+        name, partition = named
+        traces = [trace for entry in commit for trace in entry.trace]
+        for one in self._by_name.get(name, ()):
+            one.traces = (one.traces + traces)[:_MAX_TRACES]
+            if one.held is not None:
+                one.held.append((partition, commit))
+            else:
+                self._apply(one, partition, commit)
+
+    def broken(self, named: Named) -> None:
+        name, partition = named
+        for one in self._by_name.get(name, ()):
+            self._reload(one, (partition,))
+
+    def settled(self) -> None:
+        for one in list(self._open.values()):
+            if one.touched:
+                self._schedule(one)
+
+    def _apply(self, one: _Live, partition: int, commit: Sequence[FeedEntry]) -> None:
+        try:
+            one.touched |= one.channel.apply(partition, commit)
+        except Disconnected as error:
+            logger.info("channel %d reads again: %s", one.channel.number, error)
+            self._reload(one, (partition,))
+
+    # ---- snapshots
+    def _reload(self, one: _Live, partitions: Sequence[int]) -> None:
+        one.again.update(partitions)
+        if one.ready:
+            metrics.WS_RESYNCS.labels(one.channel.selection.name).inc(len(partitions))
+        if one.loading is None:
+            one.held = one.held or []
+            one.loading = asyncio.create_task(self._load(one), name=f"load channel {one.channel.number}")
+            one.loading.add_done_callback(self._check)
+
+    def _check(self, task: asyncio.Task[None]) -> None:
+        if not task.cancelled() and (error := task.exception()) is not None and not self.failed.done():
+            self.failed.set_exception(error)
+
+    async def _load(self, one: _Live) -> None:
+        """Read what is due, then apply what came meanwhile; again while that does not connect."""
+        wait_s = 0.05
+        while one.again:
+            due, one.again = one.again, set()
+            try:
+                one.channel.load(await self._read(one.channel, sorted(due)))
+            except Away as error:
+                logger.warning("channel %d cannot be read: %s", one.channel.number, error)
+                one.again |= due
+                await asyncio.sleep(wait_s)
+                wait_s = min(wait_s * 2, 2.0)
+                continue
+            held, one.held = one.held or [], []
+            for partition, commit in held:
+                if partition not in one.again:
+                    self._apply(one, partition, commit)
+        one.held, one.loading = None, None
+        if one.ready:
+            self._flush(one)
+        else:
+            one.ready, one.touched = True, False
+            one.channel.advance()
+            one.sent_s = asyncio.get_running_loop().time()
+            for watcher in list(one.watchers):
+                watcher.begin(one.channel)
+
+    async def _read(self, channel: Channel, partitions: Sequence[int]) -> list[Any]:
+        selection = channel.selection
+        name, table = selection.name, selection.view.table.id
+        everywhere = range(selection.domain.partitions)
+        heads = await asyncio.gather(*(self._state.head(name, p) for p in everywhere))
+        start_ms = view_floor_ms(selection, max(head.watermark for head in heads), channel.limit)
+        reads: list[Awaitable[Any]] = [
+            self._state.read(name, p, table, selection.step_ms, start_ms, _FOREVER_MS) for p in partitions
+        ]
+        return list(await asyncio.gather(*reads))
+
+    # ---- frames
+    def _schedule(self, one: _Live) -> None:
+        """Push now, or as soon as the channel has rested: what comes meanwhile goes into the same frame."""
+        if one.timer is not None or not one.ready or one.held is not None:
+            return
+        wait_s = one.rest_until_s - asyncio.get_running_loop().time()
+        if wait_s <= 0:
+            self._flush(one)
+        else:
+            one.timer = asyncio.get_running_loop().call_later(wait_s, self._flush_later, one)
+
+    def _flush(self, one: _Live) -> None:
+        now = asyncio.get_running_loop().time
+        if one.timer is not None:
+            one.timer.cancel()
+        one.timer, one.touched = None, False
+        if one.held is not None:
+            return  # a snapshot is being read; its end flushes
+        began_s = now()
+        channel = one.channel
+        change = channel.advance()
+        kind, frame = change_frame(channel, change)
+        for watcher in list(one.watchers):
+            watcher.push(channel, kind, frame, change)
+        if one.traces:
+            self._push_trace(one.traces, channel)
+            one.traces = []
+        one.sent_s = now()
+        one.rest_until_s = began_s + max(self._conflate_s, _REST * (one.sent_s - began_s))
+
+    def _flush_later(self, one: _Live) -> None:
+        try:
+            self._flush(one)
+        except Exception as error:  # noqa: BLE001 - a timer has nobody to raise to
+            if not self.failed.done():
+                self.failed.set_exception(error)
+
+    def beat(self) -> None:
+        """Send a heartbeat on every channel that has been silent for `heartbeat_s`. Call it often."""
+        now_s = asyncio.get_running_loop().time()
+        for one in list(self._open.values()):
+            if one.ready and one.held is None and now_s - one.sent_s >= self._heartbeat_s:
+                one.sent_s = now_s
+                frame = protocol.heartbeat(one.channel.number, one.channel.place)
+                for watcher in list(one.watchers):
+                    watcher.push(one.channel, "heartbeat", frame, Change())

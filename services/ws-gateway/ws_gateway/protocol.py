@@ -1,0 +1,257 @@
+"""The messages of `dataforge.v1`, parsed and encoded. Pure; *Source*: docs/specs/ws.md."""
+
+import base64
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime
+from enum import IntEnum
+from functools import lru_cache
+from typing import Any
+
+import msgspec
+
+from dataforge.kpi.catalogue import Selection
+
+NAME = "dataforge.v1"
+TOKEN_PREFIX = "dataforge.token."  # noqa: S105 - the name of a subprotocol, not a secret
+
+
+class CloseCode(IntEnum):
+    """Why the server closed a connection."""
+
+    GOING_AWAY = 1001
+    BAD_REQUEST = 4400
+    UNAUTHORIZED = 4401
+    FORBIDDEN = 4403
+    TIMEOUT = 4408
+    CONFLICT = 4409
+    TOO_MUCH = 4429
+
+
+class ProtocolError(Exception):
+    """Answered by an `error` frame; with `close`, the connection ends after it."""
+
+    def __init__(
+        self,
+        code: str,
+        message: str,
+        hint: str = "",
+        *,
+        close: CloseCode | None = None,
+        id: str | int | None = None,
+        retryable: bool = False,
+    ) -> None:
+        super().__init__(message)
+        self.code = code
+        self.message = message
+        self.hint = hint
+        self.close = close
+        self.id = id
+        self.retryable = retryable
+
+
+# ---- from clients
+
+
+class Auth(msgspec.Struct, tag="auth"):
+    token: str
+
+
+class Subscribe(msgspec.Struct, tag="subscribe"):
+    id: str | int
+    metric: str
+    domain: str | None = None
+    event: str | None = None
+    window: str | None = None
+    by: list[str] = []
+    where: dict[str, str | list[str]] = {}
+    since: str | None = None
+    limit: int | None = None
+
+
+class Unsubscribe(msgspec.Struct, tag="unsubscribe"):
+    id: str | int
+
+
+class Ping(msgspec.Struct, tag="ping"):
+    id: str | int | None = None
+
+
+ClientMessage = Auth | Subscribe | Unsubscribe | Ping
+
+_decoder = msgspec.json.Decoder(ClientMessage)
+
+
+class _Named(msgspec.Struct):
+    id: str | int | None = None
+
+
+def parse(payload: bytes) -> ClientMessage:
+    """*Raises* `ProtocolError`: closing where it is no JSON object at all, else naming the field that is wrong."""
+    try:
+        return _decoder.decode(payload)
+    except msgspec.ValidationError as error:
+        raise ProtocolError(
+            "bad_message", str(error), "docs/specs/ws.md has every message with an example", id=_id_of(payload)
+        ) from None
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise ProtocolError(
+            "bad_message",
+            f"not a JSON message: {error}",
+            "send one JSON object per text frame",
+            close=CloseCode.BAD_REQUEST,
+        ) from None
+
+
+def _id_of(payload: bytes) -> str | int | None:
+    try:
+        return msgspec.json.decode(payload, type=_Named).id
+    except msgspec.DecodeError:
+        return None
+
+
+# ---- to clients
+
+
+class Row(msgspec.Struct):
+    """One label of one window. `value`: a number, null, {"p50": …}, or [{"item", "estimate", "lower", "upper"}, …]."""
+
+    start: str
+    end: str
+    labels: dict[str, str]
+    value: Any
+    status: str
+    revision: int
+
+
+class Ready(msgspec.Struct, tag="ready"):
+    protocol: str
+    heartbeat_ms: int
+    max_subscriptions: int
+
+
+class Subscribed(msgspec.Struct, tag="subscribed"):
+    id: str | int
+    channel: int
+    domain: str
+    event: str
+    metric: str
+    measure: str
+    unit: str
+    window: str
+    by: Sequence[str]
+    limit: int
+    error: dict[str, Any] | None
+
+
+class Resync(msgspec.Struct, tag="resync"):
+    channel: int
+    reason: str
+
+
+class Place(msgspec.Struct):
+    """Where a channel stands: what its frames cover, and the token that says so."""
+
+    token: str
+    next: dict[str, int]
+    watermark: str | None
+
+
+class Snapshot(msgspec.Struct, tag="snapshot"):
+    channel: int
+    rows: list[msgspec.Raw]
+    token: str
+    next: dict[str, int]
+    watermark: str | None
+
+
+class Delta(msgspec.Struct, tag="delta"):
+    channel: int
+    rows: list[msgspec.Raw]
+    gone: list[str]
+    token: str
+    next: dict[str, int]
+    watermark: str | None
+
+
+class Heartbeat(msgspec.Struct, tag="heartbeat"):
+    channel: int
+    token: str
+    next: dict[str, int]
+    watermark: str | None
+
+
+class Unsubscribed(msgspec.Struct, tag="unsubscribed"):
+    id: str | int
+
+
+class Pong(msgspec.Struct, tag="pong"):
+    id: str | int | None
+    at: str
+
+
+class Error(msgspec.Struct, tag="error", omit_defaults=True):
+    code: str
+    message: str
+    hint: str = ""
+    id: str | int | None = None
+    retryable: bool = False
+
+
+ServerMessage = Ready | Subscribed | Resync | Snapshot | Delta | Heartbeat | Unsubscribed | Pong | Error
+
+encode = msgspec.json.Encoder().encode
+
+
+def snapshot(channel: int, rows: Iterable[msgspec.Raw], place: Place) -> bytes:
+    return encode(Snapshot(channel, list(rows), place.token, place.next, place.watermark))
+
+
+def delta(channel: int, rows: Iterable[msgspec.Raw], gone: Iterable[str], place: Place) -> bytes:
+    return encode(Delta(channel, list(rows), list(gone), place.token, place.next, place.watermark))
+
+
+def heartbeat(channel: int, place: Place) -> bytes:
+    return encode(Heartbeat(channel, place.token, place.next, place.watermark))
+
+
+def error_of(error: ProtocolError) -> Error:
+    return Error(error.code, error.message, error.hint, error.id, error.retryable)
+
+
+def subscribed(id: str | int, channel: int, selection: Selection, limit: int) -> Subscribed:
+    metric = selection.view.metric
+    return Subscribed(
+        id=id,
+        channel=channel,
+        domain=selection.domain.name,
+        event=selection.event.contract.event,
+        metric=metric.name,
+        measure=metric.measure.kind,
+        unit=metric.unit,
+        window=selection.window,
+        by=selection.view.by,
+        limit=limit,
+        error=selection.view.error(),
+    )
+
+
+@lru_cache(maxsize=4096)
+def instant(at_ms: int) -> str:
+    """ISO 8601, UTC, milliseconds."""
+    text = datetime.fromtimestamp(at_ms / 1000, UTC).isoformat(timespec="milliseconds")
+    return f"{text[:-6]}Z"
+
+
+def token_of(cursors: Mapping[int, str]) -> str:
+    """Resume token: per partition the feed id and claim that the rows before it reflect. Opaque to clients."""
+    return base64.urlsafe_b64encode(msgspec.json.encode([[p, cursors[p]] for p in sorted(cursors)])).decode()
+
+
+def cursors_of(token: str) -> dict[int, str]:
+    """The inverse. *Raises* `ProtocolError` where a client made the token up."""
+    try:
+        return dict(msgspec.json.decode(base64.urlsafe_b64decode(token), type=list[tuple[int, str]]))
+    except ValueError:  # binascii's and msgspec's errors are ValueErrors
+        raise ProtocolError(
+            "bad_token", "`since` is not a token of this server", "send a `token` as a frame carried it, or none"
+        ) from None

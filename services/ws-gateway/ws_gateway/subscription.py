@@ -1,0 +1,52 @@
+"""One client's view of one channel: up to date, or owed what changed."""
+
+from typing import Protocol
+
+from dataforge.runtime import metrics
+
+from ws_gateway.backlog import change_frame, merged
+from ws_gateway.channel import Change, Channel
+from ws_gateway.protocol import Resync, ServerMessage
+
+
+class Out(Protocol):
+    @property
+    def slow(self) -> bool: ...
+    def send(self, kind: str, frame: bytes) -> None: ...
+    def reply(self, message: ServerMessage) -> None: ...
+
+
+class Subscription:
+    """A `hub.Watcher`. *Guarantees*: the client's rows, once it has read all, are the channel's."""
+
+    def __init__(self, out: Out, *, resumes: bool = False) -> None:
+        self._out = out
+        self._resumes = resumes
+        self._begun = False
+        self._owed: Change | None = None
+
+    def begin(self, channel: Channel) -> None:
+        if self._begun:
+            return
+        self._begun = True
+        if self._resumes:
+            # Missed changes are not kept yet: say so, then send everything.
+            self._out.reply(Resync(channel.number, "not_kept"))
+        self._owed = Change(reset=True)
+        self.catch_up(channel)
+
+    def push(self, channel: Channel, kind: str, frame: bytes, change: Change) -> None:
+        if not self._begun:
+            return  # the snapshot to come holds it
+        if self._owed is None and not self._out.slow:
+            self._out.send(kind, frame)
+            return
+        metrics.WS_CONFLATED.inc()
+        self._owed = merged(self._owed, change) if self._owed else change
+
+    def catch_up(self, channel: Channel) -> None:
+        """Send what is owed, if the client can take it now."""
+        if self._owed is not None and not self._out.slow:
+            kind, frame = change_frame(channel, self._owed)
+            self._owed = None
+            self._out.send(kind, frame)
