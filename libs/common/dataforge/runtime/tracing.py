@@ -118,6 +118,8 @@ def parse_traceparent(value: bytes) -> SpanContext | None:
     parts = value.split(b"-")
     if len(parts) < 4 or [len(p) for p in parts[:4]] != [2, 32, 16, 2] or parts[0] == b"ff":
         return None
+    if not all(p.isalnum() for p in parts[:4]):  # int() would take signs and underscores
+        return None
     try:
         trace_id, span_id, flags = (int(p, 16) for p in parts[1:4])
     except ValueError:

@@ -21,7 +21,8 @@ from dataforge.stream.work import PartitionWork, Source
 
 logger = logging.getLogger(__name__)
 
-QUEUED_BATCHES = 2
+QUEUED_BATCHES = 1
+"""Behind the one in hand. More only keeps more records alive, which costs garbage collections."""
 TICK_S = 0.05
 _MAX_BACKOFF_S = 10
 

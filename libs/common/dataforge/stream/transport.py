@@ -42,6 +42,8 @@ from dataforge.stream.lanes import Fail, Lanes
 from dataforge.stream.records import RecordBatch, TopicPartition
 
 logger = logging.getLogger(__name__)
+_faust_logger = logging.getLogger("faust.transport")
+"""Faust's services log their comings and goings through it; see `configure_logging`."""
 
 POLL_S = 1.0
 """Longest wait of one poll; data, and room in a full lane, end it at once."""
@@ -77,7 +79,7 @@ class Consumer(faust_consumer.Consumer):
     """Faust's consumer over an aiokafka consumer in the same loop."""
 
     app: "BatchApp"  # pyright: ignore[reportIncompatibleVariableOverride]
-    logger = logger
+    logger = _faust_logger
     consumer_stopped_errors: ClassVar[tuple[type[BaseException], ...]] = (ConsumerStoppedError,)
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -276,6 +278,9 @@ class Consumer(faust_consumer.Consumer):
 
     # --- Faust's interface that a stateful consumer without tables never uses ---
 
+    async def create_topic(self, topic: str, partitions: int, replication: int, **_: Any) -> None:
+        raise NotImplementedError
+
     async def seek_to_committed(self) -> Mapping[TP, int]:
         raise NotImplementedError
 
@@ -340,6 +345,8 @@ class _Batches(Schema):
 class _Tables(TableManager):
     """No tables; so no second of waiting for them at start."""
 
+    logger = _faust_logger
+
     async def on_start(self) -> None:
         await self._update_channels()
         await self.recovery.start()
@@ -358,6 +365,7 @@ class BatchApp(faust.App):
     """A Faust app whose agents get batches. `settings` are Faust's own, by FAUST's names."""
 
     BootStrategy = _Boot
+    logger = _faust_logger
 
     def __init__(
         self, group: str, *, servers: Sequence[str], lanes: Lanes, fail: Fail, watchdog: Watchdog, **settings: Any

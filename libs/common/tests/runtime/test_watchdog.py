@@ -1,0 +1,33 @@
+import asyncio
+import threading
+
+from dataforge.runtime.watchdog import Watchdog
+
+
+async def test_a_loop_that_hangs_ends_the_process() -> None:
+    died = threading.Event()
+    dog = Watchdog(0.1, die=died.set)
+    dog.start()
+    # Blocks the loop, as a runaway computation would; only the watchdog's thread can end this wait.
+    assert died.wait(timeout=10)
+    dog.stop()
+
+
+async def test_work_that_hangs_ends_the_process_and_is_named() -> None:
+    died = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    dog = Watchdog(0.1, die=lambda: loop.call_soon_threadsafe(died.set))
+    dog.start()
+    with dog.watch("take raw/0"):
+        await asyncio.wait_for(died.wait(), 10)
+        assert "take raw/0" in (dog.problem() or "")
+    dog.stop()
+
+
+async def test_work_that_ends_is_forgotten() -> None:
+    dog = Watchdog(0.1, die=lambda: None)
+    dog.start()
+    with dog.watch("poll"):
+        pass
+    assert dog.problem(limit_s=0.05) is None
+    dog.stop()
