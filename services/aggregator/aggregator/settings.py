@@ -1,7 +1,8 @@
 """Settings of the aggregator: the shared ones, and how often it commits."""
 
-from dataforge.runtime.settings import ServiceSettings
 from pydantic import Field
+
+from dataforge.runtime.settings import ServiceSettings
 
 
 class AggregatorSettings(ServiceSettings):

@@ -1,7 +1,6 @@
 """The judged log under crashes, lost and unacknowledged sends, and zombies: each record one verdict (DESIGN R4)."""
 
 import contextlib
-from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -136,5 +135,3 @@ async def test_quarantine_holds_every_rejected_record_through_failed_sends(
     assert list(first) == [f"{RAW.topic}/0/{stamp.src}".encode() for _, stamp in rejected]
     assert [r.value for r in first.values()] == [r.value for r, _ in rejected]
     assert all(dict(r.headers)[ORIGIN] == key for key, r in first.items())
-
-

@@ -133,7 +133,9 @@ class Contract:
 class QualityRule:
     name: str
     field: str
-    check: Literal["minimum", "maximum", "exclusive_minimum", "exclusive_maximum", "in", "not_in", "matches", "in_lookup"]
+    check: Literal[
+        "minimum", "maximum", "exclusive_minimum", "exclusive_maximum", "in", "not_in", "matches", "in_lookup"
+    ]
     value: Any = field(hash=False)
     action: Literal["quarantine", "warn"]
     why: str

@@ -1,0 +1,115 @@
+"""Reads domain folders. The grammar is docs/specs/domain.md; the result is `dataforge.contracts.model`."""
+
+import json
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+from zlib import crc32
+
+from dataforge.contracts.contract import FILE_NAME, ContractFile, read_contract
+from dataforge.contracts.document import Section, read_document
+from dataforge.contracts.lookups import Lookups, read_lookups
+from dataforge.contracts.metrics import MetricsFile, read_metrics
+from dataforge.contracts.model import Contract, Domain, EventType, QualityRule
+from dataforge.contracts.names import NAME_RULE, is_name
+from dataforge.contracts.problems import DomainError, Problem, Problems
+from dataforge.contracts.quality import read_quality
+
+DEFAULT_PARTITIONS = 4
+
+
+def load_domains(paths: Sequence[Path]) -> list[Domain]:
+    """Every path is a domain folder, or a folder of domain folders. Ordered by name.
+
+    *Raises* `DomainError` with every problem of every folder.
+    """
+    problems: list[Problem] = []
+    domains: dict[str, tuple[Domain, Path]] = {}
+    for folder in _folders(paths, problems):
+        try:
+            domain = load_domain(folder)
+        except DomainError as error:
+            problems += error.problems
+            continue
+        if domain.name in domains and domains[domain.name][1].resolve() != folder.resolve():
+            problems.append(Problem(folder, 0, f"{domains[domain.name][1]} is a domain {domain.name!r} already"))
+        domains[domain.name] = (domain, folder)
+    if problems:
+        raise DomainError(problems)
+    return [domain for _, (domain, _) in sorted(domains.items())]
+
+
+def _folders(paths: Iterable[Path], problems: list[Problem]) -> list[Path]:
+    found: list[Path] = []
+    for path in map(Path, paths):
+        if not path.is_dir():
+            problems.append(Problem(path, 0, "there is no such folder"))
+        elif is_domain(path):
+            found.append(path)
+        else:
+            inside = sorted(child for child in path.iterdir() if child.is_dir() and is_domain(child))
+            if not inside:
+                problems.append(Problem(path, 0, "holds no contract (<event>.v<N>.json), nor a folder with one"))
+            found += inside
+    return found
+
+
+def is_domain(folder: Path) -> bool:
+    return (folder / "domain.yaml").is_file() or any(FILE_NAME.fullmatch(f.name) for f in folder.glob("*.json"))
+
+
+def load_domain(folder: Path) -> Domain:
+    """*Raises* `DomainError`."""
+    problems = Problems()
+    name, description, partitions = _identity(folder, problems)
+    read = [read_contract(file, problems) for file in sorted(folder.glob("*.json"))]
+    contracts = {f"{c.event}.v{c.version}": c for c in read if c}
+    if not contracts and not problems.found:
+        problems.add(folder, 0, "holds no contract: a file <event>.v<N>.json")
+    lookups = read_lookups(folder, problems)
+    rules = read_quality(folder, contracts, lookups, problems)
+    metrics = read_metrics(folder, contracts, lookups, problems)
+    problems.raise_any()
+    events = tuple(_event_type(name, c, rules[e], metrics, e) for e, c in contracts.items())
+    stamp = _stamp([[e.contract.fingerprint for e in events], repr(metrics), lookups])
+    return Domain(name, partitions, events, lookups, stamp, description)
+
+
+def _identity(folder: Path, problems: Problems) -> tuple[str, str, int]:
+    """`domain.yaml` is optional: the folder's name is the domain's."""
+    name, description, partitions = folder.resolve().name, "", DEFAULT_PARTITIONS
+    root = read_document(folder / "domain.yaml", problems)
+    if root is not None:
+        section = Section(root, "domain.yaml", problems)
+        name = section.scalar("name", str, name)
+        description = section.scalar("description", str, "")
+        partitions = section.scalar("partitions", int, DEFAULT_PARTITIONS)
+        section.finish()
+        if not 1 <= partitions <= 1000:
+            section.problem("partitions must be 1 to 1000", section.get("partitions"))
+    if not is_name(name):
+        problems.add(folder, 0, f"the domain's name is {name!r}; it must be {NAME_RULE}")
+    return name, description, partitions
+
+
+def _event_type(
+    domain: str, c: ContractFile, rules: tuple[QualityRule, ...], metrics: MetricsFile, key: str
+) -> EventType:
+    shown = [(r.name, r.field, r.check, _comparable(r.value), r.action) for r in rules]
+    contract = Contract(
+        domain, c.event, c.version, c.schema, c.fields, c.id_field, c.time_field, c.time_format, c.key_field,
+        c.max_ahead_ms, c.max_age_ms, _stamp([c.schema, shown]),
+    )  # fmt: skip
+    return EventType(
+        contract, rules, metrics.dimensions[key], metrics.metrics[key], metrics.lateness_ms, metrics.ttl_ms,
+        metrics.label_cap, metrics.dedupe_ms,
+    )  # fmt: skip
+
+
+def _comparable(value: Any) -> Any:
+    return sorted(map(repr, value)) if isinstance(value, frozenset) else repr(value)
+
+
+def _stamp(content: list[Any] | Lookups) -> int:
+    """The same for the same content on every machine: dictionaries sorted, sets listed in order."""
+    return crc32(json.dumps(content, sort_keys=True, default=repr).encode())

@@ -1,0 +1,88 @@
+"""Reads `lookups.yaml`: reference tables that give a field's value a label."""
+
+import importlib.util
+from collections.abc import Mapping
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.csv
+import pyarrow.json
+import pyarrow.parquet as pq
+
+from dataforge.contracts.document import Section, read_document
+from dataforge.contracts.names import NAME_RULE, is_name
+from dataforge.contracts.problems import Problems, suggestion
+
+Lookups = Mapping[str, Mapping[str, Mapping[str, str]]]
+"""lookup name -> column -> str(key) -> str(value); the key column maps to itself."""
+
+_PACKAGE = "package:"
+
+
+def read_lookups(folder: Path, problems: Problems) -> dict[str, dict[str, dict[str, str]]]:
+    root = read_document(folder / "lookups.yaml", problems)
+    if root is None:
+        return {}
+    lookups: dict[str, dict[str, dict[str, str]]] = {}
+    for name, node in Section(root, "lookups.yaml", problems):
+        section = Section(node, f"lookup {name!r}", problems)
+        if not is_name(name):
+            section.problem(f"lookup {name!r}: a name is {NAME_RULE}")
+        source, key = section.scalar("source", str), section.scalar("key", str)
+        columns = [str(n.plain) for n in section.sequence("columns")]
+        section.get("description")
+        section.finish()
+        if source is None or key is None:
+            continue
+        table = _read_table(folder, source, section)
+        if table is not None:
+            lookups[name] = _columns(table, key, columns, section)
+    return lookups
+
+
+def _read_table(folder: Path, source: str, section: Section) -> pa.Table | None:
+    file = _locate(folder, source)
+    if file is None or not file.is_file():
+        hint = "install that package" if source.startswith(_PACKAGE) else "the path is relative to the domain folder"
+        section.problem(f"{section.what}: there is no file {source!r}; {hint}", section.get("source"))
+        return None
+    try:
+        match file.suffix:
+            case ".parquet":
+                return pq.read_table(file)
+            case ".csv":
+                return pa.csv.read_csv(file)
+            case ".json" | ".jsonl" | ".ndjson":
+                return pa.json.read_json(file)
+    except (pa.ArrowException, OSError) as error:
+        section.problem(f"{section.what}: {source!r} cannot be read: {error}", section.get("source"))
+        return None
+    section.problem(
+        f"{section.what}: {source!r} must be .parquet, .csv or .json (one object a line)", section.get("source")
+    )
+    return None
+
+
+def _locate(folder: Path, source: str) -> Path | None:
+    """`package:<python package>/<path>` is a file that an installed package ships; else a path in the folder."""
+    if not source.startswith(_PACKAGE):
+        return folder / source
+    package, _, path = source.removeprefix(_PACKAGE).partition("/")
+    found = importlib.util.find_spec(package) if package.isidentifier() else None
+    return Path(found.origin).parent / path if found and found.origin else None
+
+
+def _columns(table: pa.Table, key: str, columns: list[str], section: Section) -> dict[str, dict[str, str]]:
+    names = table.column_names
+    for name in (key, *columns):
+        if name not in names:
+            section.problem(f"{section.what}: its source has no column {name!r}{suggestion(name, names)}")
+    keys = [str(k) for k in table.column(key).to_pylist()] if key in names else []
+    found = {key: dict(zip(keys, keys, strict=True))}
+    if len(found[key]) < len(keys):
+        section.problem(f"{section.what}: column {key!r} holds a value twice; a key names one row")
+    for name in columns or [n for n in names if n != key]:
+        if name in names:
+            values = table.column(name).to_pylist()
+            found[name] = {k: str(v) for k, v in zip(keys, values, strict=True) if v is not None}
+    return found

@@ -1,0 +1,112 @@
+"""Reads `quality.yaml`: rules beyond the contract, and what breaking one means."""
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal, cast
+
+from dataforge.contracts.contract import ContractFile
+from dataforge.contracts.document import Node, Section, read_document
+from dataforge.contracts.lookups import Lookups
+from dataforge.contracts.model import QualityRule
+from dataforge.contracts.names import NAME_RULE, is_name
+from dataforge.contracts.problems import Problems, suggestion
+
+CHECKS = (
+    "minimum", "maximum", "exclusive_minimum", "exclusive_maximum", "in", "not_in", "matches", "in_lookup",
+)  # fmt: skip
+_NUMERIC = CHECKS[:4]
+ACTIONS = ("quarantine", "warn")
+
+
+def read_quality(
+    folder: Path, contracts: Mapping[str, ContractFile], lookups: Lookups, problems: Problems
+) -> dict[str, tuple[QualityRule, ...]]:
+    """Event -> its rules, in the order of the file."""
+    rules: dict[str, list[QualityRule]] = {event: [] for event in contracts}
+    root = read_document(folder / "quality.yaml", problems)
+    if root is not None:
+        section = Section(root, "quality.yaml", problems)
+        for node in section.sequence("rules"):
+            entry = Section(node, "a rule", problems)
+            rule = _rule(entry, lookups)
+            events = _events(entry, rule, contracts)
+            entry.finish()
+            for event in events:
+                rules[event] += [rule] if rule else []
+        section.finish()
+        for event, found in rules.items():
+            names = [rule.name for rule in found]
+            for name in {n for n in names if names.count(n) > 1}:
+                section.problem(f"two rules of {event} are named {name!r}")
+    return {event: tuple(found) for event, found in rules.items()}
+
+
+def _rule(entry: Section, lookups: Lookups) -> QualityRule | None:
+    name, field = entry.scalar("name", str), entry.scalar("field", str)
+    action, why = entry.scalar("action", str), entry.scalar("why", str)
+    check = entry.section("check")
+    if name is not None and not is_name(name):
+        entry.problem(f"rule {name!r}: a name is {NAME_RULE}", entry.get("name"))
+    if action is not None and action not in ACTIONS:
+        entry.problem(f"rule {name!r}: 'action' is quarantine or warn, not {action!r}", entry.get("action"))
+    if check is None or len(check.entries) != 1:
+        entry.problem(f"rule {name!r} needs one 'check', like {{minimum: 0}}; there are: {', '.join(CHECKS)}")
+        return None
+    [(kind, value)] = list(check)
+    plain = _value(kind, value, check, lookups)
+    if None in (name, field, action, why, plain):
+        return None
+    return QualityRule(name, field, cast("Literal['minimum']", kind), plain, action, why)
+
+
+def _value(kind: str, node: Node, check: Section, lookups: Lookups) -> Any:
+    """What the check compares with: a number, a set of values, a compiled pattern, or a lookup's keys."""
+    plain = node.plain
+    if kind not in CHECKS:
+        check.problem(f"there is no check {kind!r}{suggestion(kind, CHECKS)}", node)
+    elif kind in _NUMERIC and isinstance(plain, int | float) and not isinstance(plain, bool):
+        return plain
+    elif kind in ("in", "not_in") and isinstance(plain, list) and plain:
+        return frozenset(plain)
+    elif kind == "matches" and isinstance(plain, str):
+        try:
+            return re.compile(plain)
+        except re.error as error:
+            check.problem(f"{plain!r} is not a pattern: {error}", node)
+    elif kind == "in_lookup" and plain in lookups:
+        return frozenset(next(iter(lookups[plain].values())))
+    elif kind == "in_lookup":
+        check.problem(f"lookups.yaml has no {plain!r}{suggestion(str(plain), lookups)}", node)
+    else:
+        needs = {"matches": "a pattern", "in": "a list of values", "not_in": "a list of values"}.get(kind, "a number")
+        check.problem(f"{kind!r} needs {needs}, not {plain!r}", node)
+    return None
+
+
+def _events(entry: Section, rule: QualityRule | None, contracts: Mapping[str, ContractFile]) -> list[str]:
+    """Every event that has the field, or the one the rule names."""
+    named = entry.scalar("event", str, None)
+    if named is not None:
+        chosen = [e for e in contracts if named in (e, e.rpartition(".v")[0])]
+        if not chosen:
+            entry.problem(f"'event' is {named!r}{suggestion(named, contracts)}", entry.get("event"))
+    else:
+        chosen = list(contracts)
+    if rule is None:
+        return []
+    holders = [e for e in chosen if rule.field in contracts[e].fields]
+    if chosen and not holders:
+        known = {f for e in chosen for f in contracts[e].fields}
+        entry.problem(
+            f"rule {rule.name!r}: there is no field {rule.field!r}{suggestion(rule.field, known)}", entry.get("field")
+        )
+    for event in holders:
+        kind = contracts[event].fields[rule.field].type
+        if rule.check in _NUMERIC and kind not in ("integer", "number"):
+            entry.problem(
+                f"rule {rule.name!r}: {rule.field!r} is a {kind}; {rule.check} needs a number", entry.get("check")
+            )
+        if rule.check == "matches" and kind != "string":
+            entry.problem(f"rule {rule.name!r}: {rule.field!r} is a {kind}; matches needs text", entry.get("check"))
+    return holders

@@ -1,0 +1,34 @@
+"""From an event type to what the fold needs: a lean decoder and the compiled contribution."""
+
+from typing import Any
+
+from dataforge.contracts.compile import projection, time_ms
+from dataforge.contracts.model import EventType
+from dataforge.kpi.plan import plan
+
+from aggregator.contribute import compile_contribution, fields_used
+from aggregator.fold import Decode
+from aggregator.partition import Compiled
+
+
+def compile_event(event: EventType, domain_fingerprint: int) -> Compiled:
+    """Only the fields that some metric reads are decoded; judged records need no second validation."""
+    contract, tables = event.contract, plan(event)
+    found = projection(contract, {*fields_used(tables), contract.id_field, contract.time_field})
+    contribute = compile_contribution(tables, found.attributes)
+    return Compiled(
+        event, tables, _decode(event, found.decoder.decode, found.attributes), contribute, domain_fingerprint
+    )
+
+
+def _decode(event: EventType, read: Any, attributes: Any) -> Decode:
+    contract = event.contract
+    id_of, at_of = attributes[contract.id_field], attributes[contract.time_field]
+    milliseconds, numeric = time_ms(contract), contract.fields[contract.id_field].type == "integer"
+
+    def decode(value: bytes) -> tuple[Any, str, int]:
+        found = read(value)
+        event_id = getattr(found, id_of)
+        return found, str(event_id) if numeric else event_id, milliseconds(getattr(found, at_of))
+
+    return decode
