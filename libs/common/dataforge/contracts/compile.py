@@ -22,7 +22,8 @@ MAX_SAFE = 2**53
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MILLISECOND = timedelta(milliseconds=1)
 
-_TOP_KEYWORDS = {
+_TOP_BOUNDS = {"minimum": "ge", "maximum": "le", "exclusiveMinimum": "gt", "exclusiveMaximum": "lt"}
+_KEYWORDS = {
     "$schema", "$id", "$comment", "title", "description", "examples", "type", "properties", "required",
     "additionalProperties", "x-dataforge",
 }  # fmt: skip
@@ -38,11 +39,12 @@ _ANNOTATIONS = {
     "x-pii",
     "x-tenant",
 }
+_BOUNDS = {"minimum": "ge", "maximum": "le", "exclusiveMinimum": "gt", "exclusiveMaximum": "lt"}
 _KEYWORDS = {
     "string": {"minLength": "min_length", "maxLength": "max_length", "pattern": "pattern"},
-    "integer": {"minimum": "ge", "maximum": "le", "exclusiveMinimum": "gt", "exclusiveMaximum": "lt", "multipleOf": "multiple_of"},
-    "number": {"minimum": "ge", "maximum": "le", "exclusiveMinimum": "gt", "exclusiveMaximum": "lt"},
-}  # fmt: skip
+    "integer": {**_BOUNDS, "multipleOf": "multiple_of"},
+    "number": _BOUNDS,
+}
 _PLAIN: dict[str, Any] = {"boolean": bool, "object": dict[str, Any], "array": list[Any]}
 
 

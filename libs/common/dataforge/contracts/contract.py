@@ -81,8 +81,9 @@ class _Reader:
         key_field = self._named(notes, "key", _TYPES, required=False)
         ahead = self._duration(notes, "max_ahead", DAY_MS)
         age = self._duration(notes, "max_age", 366 * DAY_MS)
-        notes.get("tenant"), notes.get("pii")  # kept for later readers of the schema
-        notes.finish("tenant", "pii")
+        for kept in ("tenant", "pii"):  # for later readers of the schema
+            notes.get(kept)
+        notes.finish()
         return ContractFile(
             file, event, version, schema, self.fields, id_field or "", time_field or "",
             self._time_format(time_field), key_field, ahead, age,

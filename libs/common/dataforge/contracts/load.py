@@ -67,6 +67,7 @@ def load_domain(folder: Path) -> Domain:
     if not contracts and not problems.found:
         problems.add(folder, 0, "holds no contract: a file <event>.v<N>.json")
     lookups = read_lookups(folder, problems)
+    problems.raise_any()  # what refers to a contract or a lookup is read only once these are whole
     rules = read_quality(folder, contracts, lookups, problems)
     metrics = read_metrics(folder, contracts, lookups, problems)
     problems.raise_any()

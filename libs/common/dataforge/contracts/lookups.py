@@ -5,8 +5,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import pyarrow as pa
-import pyarrow.csv
-import pyarrow.json
+import pyarrow.csv as csv
+import pyarrow.json as ndjson
 import pyarrow.parquet as pq
 
 from dataforge.contracts.document import Section, read_document
@@ -51,9 +51,9 @@ def _read_table(folder: Path, source: str, section: Section) -> pa.Table | None:
             case ".parquet":
                 return pq.read_table(file)
             case ".csv":
-                return pa.csv.read_csv(file)
+                return csv.read_csv(file)
             case ".json" | ".jsonl" | ".ndjson":
-                return pa.json.read_json(file)
+                return ndjson.read_json(file)
     except (pa.ArrowException, OSError) as error:
         section.problem(f"{section.what}: {source!r} cannot be read: {error}", section.get("source"))
         return None

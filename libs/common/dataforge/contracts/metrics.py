@@ -14,7 +14,6 @@ from dataforge.contracts.problems import Problems, suggestion
 
 MINUTE_MS = 60_000
 OPS = ("eq", "ne", "lt", "le", "gt", "ge", "in", "not_in")
-_SIMPLE = (MeasureKind.SUM, MeasureKind.MIN, MeasureKind.MAX, MeasureKind.AVG, MeasureKind.DISTINCT)
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +69,7 @@ class _Reader:
     def _dimension(self, name: str, section: Section) -> None:
         if not is_name(name):
             section.problem(f"dimension {name!r}: a name is {NAME_RULE}")
-        source = section.scalar("field", str)
+        source: Any = section.scalar("field", str)
         lookup = section.scalar("lookup", str, None)
         table = self._lookup(lookup, section) if lookup else None
         section.finish()
@@ -219,8 +218,9 @@ class _MeasureReader:
             case MeasureKind.TOP_K:
                 return self._top_k(Section(inner, f"{what}: top_k", self.section.problems))
             case _:
-                return Measure(kind, self._source(inner, numeric=kind is not MeasureKind.DISTINCT and kind is not MeasureKind.COUNT,
-                                                  exact=kind in (MeasureKind.SUM, MeasureKind.AVG)))  # fmt: skip
+                numeric = kind not in (MeasureKind.DISTINCT, MeasureKind.COUNT)
+                exact = kind in (MeasureKind.SUM, MeasureKind.AVG)
+                return Measure(kind, self._source(inner, numeric=numeric, exact=exact))
 
     def _source(self, node: Node | None, *, numeric: bool, exact: bool = False) -> str:
         """A field; where no number is needed, a dimension will do as well."""
@@ -235,7 +235,7 @@ class _MeasureReader:
             self.section.problem(f"{self.section.what}: {name!r} is a {found.type}, not a number", node)
         elif exact and found.type == "number" and not found.scale:
             self.section.problem(
-                f'{self.section.what}: adding up {name!r} exactly needs its decimals: give it "x-scale" in the contract',
+                f'{self.section.what}: to add up {name!r} exactly, give it its decimals: "x-scale" in the contract',
                 node,
             )
         elif not numeric and found.type in ("object", "array"):

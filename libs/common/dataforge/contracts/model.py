@@ -1,7 +1,8 @@
 """What a domain folder means once it has been read and checked. Pure values; docs/specs/domain.md is the grammar."""
 
+import dataclasses
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Literal
 
@@ -45,7 +46,7 @@ class Dimension:
 
     name: str
     field: str
-    lookup: Mapping[str, str] | None = field(default=None, hash=False, compare=False)
+    lookup: Mapping[str, str] | None = dataclasses.field(default=None, hash=False, compare=False)
     """str(field value) -> label. None: the field's own value is the label."""
 
 
@@ -101,8 +102,8 @@ class Contract:
     domain: str
     event: str
     version: int
-    schema: Mapping[str, Any] = field(hash=False, compare=False)
-    fields: Mapping[str, Field] = field(hash=False, compare=False)
+    schema: Mapping[str, Any] = dataclasses.field(hash=False, compare=False)
+    fields: Mapping[str, Field] = dataclasses.field(hash=False, compare=False)
     id_field: str
     time_field: str
     time_format: Literal["date-time", "epoch_ms", "epoch_s"]
@@ -136,7 +137,7 @@ class QualityRule:
     check: Literal[
         "minimum", "maximum", "exclusive_minimum", "exclusive_maximum", "in", "not_in", "matches", "in_lookup"
     ]
-    value: Any = field(hash=False)
+    value: Any = dataclasses.field(hash=False)
     action: Literal["quarantine", "warn"]
     why: str
 
@@ -147,8 +148,8 @@ class EventType:
 
     contract: Contract
     rules: tuple[QualityRule, ...]
-    dimensions: Mapping[str, Dimension] = field(hash=False, compare=False)
-    metrics: Mapping[str, Metric] = field(hash=False, compare=False)
+    dimensions: Mapping[str, Dimension] = dataclasses.field(hash=False, compare=False)
+    metrics: Mapping[str, Metric] = dataclasses.field(hash=False, compare=False)
     lateness_ms: int
     ttl_ms: int
     """How long a window outlives its end, in log time; longer than lateness."""
@@ -162,7 +163,7 @@ class Domain:
     name: str
     partitions: int
     events: tuple[EventType, ...]
-    lookups: Mapping[str, Mapping[str, Mapping[str, str]]] = field(hash=False, compare=False)
+    lookups: Mapping[str, Mapping[str, Mapping[str, str]]] = dataclasses.field(hash=False, compare=False)
     """lookup name -> column -> key -> value."""
     fingerprint: int
     """crc32 over every file of the folder that changes a number."""

@@ -43,8 +43,10 @@ def read_quality(
 
 
 def _rule(entry: Section, lookups: Lookups) -> QualityRule | None:
-    name, field = entry.scalar("name", str), entry.scalar("field", str)
-    action, why = entry.scalar("action", str), entry.scalar("why", str)
+    name: Any = entry.scalar("name", str)
+    field: Any = entry.scalar("field", str)
+    action: Any = entry.scalar("action", str)
+    why: Any = entry.scalar("why", str)
     check = entry.section("check")
     if name is not None and not is_name(name):
         entry.problem(f"rule {name!r}: a name is {NAME_RULE}", entry.get("name"))
@@ -67,7 +69,12 @@ def _value(kind: str, node: Node, check: Section, lookups: Lookups) -> Any:
         check.problem(f"there is no check {kind!r}{suggestion(kind, CHECKS)}", node)
     elif kind in _NUMERIC and isinstance(plain, int | float) and not isinstance(plain, bool):
         return plain
-    elif kind in ("in", "not_in") and isinstance(plain, list) and plain:
+    elif (
+        kind in ("in", "not_in")
+        and isinstance(plain, list)
+        and plain
+        and not any(isinstance(v, dict | list) for v in plain)
+    ):
         return frozenset(plain)
     elif kind == "matches" and isinstance(plain, str):
         try:
@@ -86,7 +93,7 @@ def _value(kind: str, node: Node, check: Section, lookups: Lookups) -> Any:
 
 def _events(entry: Section, rule: QualityRule | None, contracts: Mapping[str, ContractFile]) -> list[str]:
     """Every event that has the field, or the one the rule names."""
-    named = entry.scalar("event", str, None)
+    named: Any = entry.scalar("event", str, None)
     if named is not None:
         chosen = [e for e in contracts if named in (e, e.rpartition(".v")[0])]
         if not chosen:
