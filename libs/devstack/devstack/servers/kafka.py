@@ -45,7 +45,7 @@ def kafka(paths: StackPaths, ports: Mapping[str, int], class_path: str, env: Map
         env=env,
         folder=folder,
         log=paths.log(NAME),
-        ready=partial(_ready, ports["kafka"]),
+        ready=partial(ready, ports["kafka"]),
         ports={name: ports[name] for name in PORTS},
         prepare=partial(_prepare, folder, ports, java("kafka.tools.StorageTool", heap_mib=128), env),
         stop_within_s=30.0,
@@ -56,7 +56,7 @@ def _prepare(folder: Path, ports: Mapping[str, int], storage_tool: list[str], en
     """Write the configuration; format the storage once. A format cut short is done again."""
     data, config = folder / "data", folder / "server.properties"
     folder.mkdir(parents=True, exist_ok=True)
-    config.write_text("".join(f"{k}={v}\n" for k, v in _properties(data, ports).items()))
+    config.write_text("".join(f"{k}={v}\n" for k, v in properties(data, ports).items()))
     if (data / "meta.properties").exists():
         return
     command = [*storage_tool, "format", "-t", new_cluster_id(), "-c", str(config), "--ignore-formatted"]
@@ -72,7 +72,7 @@ def new_cluster_id() -> str:
     return name
 
 
-def _properties(data: Path, ports: Mapping[str, int]) -> dict[str, object]:
+def properties(data: Path, ports: Mapping[str, int]) -> dict[str, object]:
     broker, controller = f"127.0.0.1:{ports['kafka']}", f"127.0.0.1:{ports['kafka-controller']}"
     return {
         "process.roles": "broker,controller",
@@ -112,7 +112,7 @@ def _properties(data: Path, ports: Mapping[str, int]) -> dict[str, object]:
     }
 
 
-async def _ready(port: int) -> None:
+async def ready(port: int) -> None:
     """A metadata request answered by a broker that knows itself: it is registered and unfenced."""
     await accepts_tcp(port)
     client = AIOKafkaClient(bootstrap_servers=f"127.0.0.1:{port}", request_timeout_ms=4_000)

@@ -43,7 +43,7 @@ def s3proxy(
         env=env,
         folder=folder,
         log=paths.log(NAME),
-        ready=partial(_ready, ports["s3"], secrets),
+        ready=partial(ready, ports["s3"], secrets),
         ports={name: ports[name] for name in PORTS},
         prepare=partial(_prepare, folder, ports["s3"], secrets),
     )
@@ -68,7 +68,7 @@ def _prepare(folder: Path, port: int, secrets: Secrets) -> None:
     )
 
 
-async def _ready(port: int, secrets: Secrets) -> None:
+async def ready(port: int, secrets: Secrets) -> None:
     """A signed HEAD of the bucket; where there is no bucket yet it is created."""
     await accepts_tcp(port)
     config = AioConfig(retries={"max_attempts": 0}, connect_timeout=2, read_timeout=4, s3={"addressing_style": "path"})

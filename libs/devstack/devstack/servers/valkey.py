@@ -37,12 +37,12 @@ def valkey(paths: StackPaths, ports: Mapping[str, int], env: Mapping[str, str]) 
         env=env,
         folder=folder,
         log=paths.log(NAME),
-        ready=partial(_ready, ports["valkey"]),
+        ready=partial(ready, ports["valkey"]),
         ports={name: ports[name] for name in PORTS},
     )
 
 
-async def _ready(port: int) -> None:
+async def ready(port: int) -> None:
     """PING; while the append-only file is still being loaded the answer is an error."""
     try:
         async with Redis(host="127.0.0.1", port=port, socket_timeout=2) as client:
