@@ -22,8 +22,7 @@ MAX_SAFE = 2**53
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MILLISECOND = timedelta(milliseconds=1)
 
-_TOP_BOUNDS = {"minimum": "ge", "maximum": "le", "exclusiveMinimum": "gt", "exclusiveMaximum": "lt"}
-_KEYWORDS = {
+_TOP_KEYWORDS = {
     "$schema", "$id", "$comment", "title", "description", "examples", "type", "properties", "required",
     "additionalProperties", "x-dataforge",
 }  # fmt: skip

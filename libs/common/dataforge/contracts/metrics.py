@@ -80,9 +80,9 @@ class _Reader:
                 f"{section.what}: no event has a field {source!r}{suggestion(source, known)}", section.get("field")
             )
         for event in holders:
-            if self.contracts[event].fields[source].type in ("object", "array"):
+            if self.contracts[event].fields[str(source)].type in ("object", "array"):
                 section.problem(f"{section.what}: {source!r} is an object or array; a label is a single value")
-            self.dimensions[event][name] = Dimension(name, source, table)
+            self.dimensions[event][name] = Dimension(name, str(source), table)
 
     def _lookup(self, path: str, section: Section) -> Mapping[str, str] | None:
         name, _, column = path.partition(".")

@@ -59,7 +59,9 @@ def _rule(entry: Section, lookups: Lookups) -> QualityRule | None:
     plain = _value(kind, value, check, lookups)
     if None in (name, field, action, why, plain):
         return None
-    return QualityRule(name, field, cast("Literal['minimum']", kind), plain, action, why)
+    return QualityRule(
+        str(name), str(field), cast("Literal['minimum']", kind), plain, cast("Literal['warn']", action), str(why)
+    )
 
 
 def _value(kind: str, node: Node, check: Section, lookups: Lookups) -> Any:
@@ -95,7 +97,7 @@ def _events(entry: Section, rule: QualityRule | None, contracts: Mapping[str, Co
     """Every event that has the field, or the one the rule names."""
     named: Any = entry.scalar("event", str, None)
     if named is not None:
-        chosen = [e for e in contracts if named in (e, e.rpartition(".v")[0])]
+        chosen: list[str] = [e for e in contracts if named in (e, e.rpartition(".v")[0])]
         if not chosen:
             entry.problem(f"'event' is {named!r}{suggestion(named, contracts)}", entry.get("event"))
     else:
