@@ -4,6 +4,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from zlib import crc32
 
+from dataforge.contracts.load import is_domain
+
 from devstack.errors import UsageError
 from devstack.paths import repo_root
 
@@ -11,21 +13,23 @@ from devstack.paths import repo_root
 def default_folders() -> list[str]:
     """Every domain in the repo's `domains/`."""
     parent = repo_root() / "domains"
-    return sorted(str(f) for f in parent.iterdir() if is_domain(f)) if parent.is_dir() else []
+    return _inside(parent) if parent.is_dir() else []
 
 
-def is_domain(folder: Path) -> bool:
-    return folder.is_dir() and any(folder.glob("*.v*.json"))
+def _inside(parent: Path) -> list[str]:
+    return sorted(str(f.resolve()) for f in parent.iterdir() if f.is_dir() and is_domain(f))
 
 
 def checked(folders: Iterable[Path]) -> list[str]:
     """Absolute paths; a folder of domains stands for all of them. *Raises* `UsageError` for one that is none."""
     found: list[str] = []
     for folder in folders:
+        if not folder.is_dir():
+            raise UsageError(f"there is no folder {folder}")
         if is_domain(folder):
             found.append(str(folder.resolve()))
-        elif inside := sorted(f for f in folder.glob("*/") if is_domain(f)):
-            found.extend(str(f.resolve()) for f in inside)
+        elif inside := _inside(folder):
+            found.extend(inside)
         else:
             raise UsageError(
                 f"{folder} is no domain: it holds no contract (<event>.v1.json); `dataforge domain check {folder}`"
@@ -35,7 +39,7 @@ def checked(folders: Iterable[Path]) -> list[str]:
 
 def joined(remembered: Iterable[str], asked: Iterable[str]) -> tuple[str, ...]:
     """What a stack served before and still exists, then what is asked for, each once."""
-    kept = [f for f in remembered if is_domain(Path(f))]
+    kept = [f for f in remembered if Path(f).is_dir() and is_domain(Path(f))]
     return tuple(dict.fromkeys([*kept, *asked]))
 
 

@@ -67,8 +67,11 @@ class Endpoints(msgspec.Struct, frozen=True):
     """Instance name -> base address of /healthz, /readyz and /metrics."""
 
     def service_env(self, domains: Sequence[str]) -> dict[str, str]:
-        """The environment every service reads; also what a test or a shell needs to talk to the stack."""
-        return {
+        """The environment every service reads; also what a test or a shell needs to talk to the stack.
+
+        What the stack does not run is not named: there the caller's own setting holds.
+        """
+        named = {
             "DATAFORGE_KAFKA": self.kafka,
             "DATAFORGE_REDIS_URL": self.redis_url,
             "DATAFORGE_S3_ENDPOINT": self.s3_endpoint,
@@ -76,11 +79,10 @@ class Endpoints(msgspec.Struct, frozen=True):
             "DATAFORGE_S3_REGION": self.s3_region,
             "AWS_ACCESS_KEY_ID": self.s3_access_key,
             "AWS_SECRET_ACCESS_KEY": self.s3_secret_key,
-            "AWS_EC2_METADATA_DISABLED": "true",
             "DATAFORGE_API_TOKEN": self.api_token,
             "DATAFORGE_WS_URL": self.ws_url,
-            "DATAFORGE_DOMAINS": os.pathsep.join(domains),
         }
+        return {name: value for name, value in named.items() if value} | {"DATAFORGE_DOMAINS": os.pathsep.join(domains)}
 
 
 class Running(msgspec.Struct):

@@ -14,6 +14,8 @@ from devstack.servers import kafka, s3proxy, valkey
 
 _SERVER_PORTS = {"kafka": kafka.PORTS, "valkey": valkey.PORTS, "s3proxy": s3proxy.PORTS}
 
+_LOOPBACK = {"DATAFORGE_HOST": "127.0.0.1", "DATAFORGE_ADMIN_HOST": "127.0.0.1"}
+
 
 def instances(spec: ServiceSpec) -> list[str]:
     """Stable names, also of the static Kafka membership: `aggregator`, `aggregator-2`, …"""
@@ -76,7 +78,9 @@ def servers(
 def services(
     wanted: Wanted, paths: StackPaths, ports: Mapping[str, int], reach: Endpoints, env: Mapping[str, str]
 ) -> list[Program]:
-    common = {**env, **reach.service_env(wanted.domains), **wanted.env, "PYTHONUNBUFFERED": "1"}
+    if reach.s3_endpoint:  # a profile or session token of the user's cloud account would break our own store's keys
+        env = {k: v for k, v in env.items() if not k.startswith("AWS_")} | {"AWS_EC2_METADATA_DISABLED": "true"}
+    common = {**env, **_LOOPBACK, **reach.service_env(wanted.domains), **wanted.env, "PYTHONUNBUFFERED": "1"}
     common["DATAFORGE_DOMAIN_CONTENT"] = str(wanted.domain_content)  # read by nobody: a change of it is a restart
     return [_service(spec, name, paths, ports, common) for spec in wanted.services for name in instances(spec)]
 

@@ -5,9 +5,6 @@ from pathlib import Path
 
 from devstack.paths import repo_root
 
-_CLIENT_PREFIXES = ("AWS_", "DATAFORGE_", "KAFKA_")
-_KEPT = ("DATAFORGE_LOG_LEVEL", "DATAFORGE_OTLP_ENDPOINT", "DATAFORGE_CACHE")
-
 
 def cache_dir() -> Path:
     """Where fetched jars live: DATAFORGE_CACHE, else XDG_CACHE_HOME/dataforge, else ~/.cache/dataforge."""
@@ -24,7 +21,5 @@ def default_data_dir() -> Path:
 
 
 def inherited() -> dict[str, str]:
-    """The caller's environment for a child, without what would point a service at another stack or cloud account."""
-    kept = {k: v for k, v in os.environ.items() if k in _KEPT or not k.startswith(_CLIENT_PREFIXES)}
-    kept.pop("CLASSPATH", None)
-    return kept
+    """The caller's environment, for the children: what the stack does not set itself is the user's to choose."""
+    return {name: value for name, value in os.environ.items() if name != "CLASSPATH"}

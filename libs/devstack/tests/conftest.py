@@ -1,5 +1,6 @@
 """What the devstack's tests share: a folder for a stack, and a look at what still runs in it."""
 
+import json
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -37,3 +38,22 @@ def eventually(condition: Callable[[], T], *, within_s: float = 20.0) -> T:
 def watch() -> Any:
     """`left_behind` and `eventually`, for tests that cannot import their neighbours."""
     return left_behind, eventually
+
+
+@pytest.fixture
+def make_domain(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
+    """Makes the smallest domain there can be: one event."""
+
+    def make(name: str, *, event_time: str = "at") -> Path:
+        folder = tmp_path_factory.mktemp("domains") / name
+        folder.mkdir()
+        contract = {
+            "type": "object",
+            "properties": {"id": {"type": "string"}, "at": {"type": "string", "format": "date-time"}},
+            "required": ["id", "at"],
+            "x-dataforge": {"id": "id", "event_time": event_time},
+        }
+        (folder / "thing.v1.json").write_text(json.dumps(contract))
+        return folder
+
+    return make

@@ -128,9 +128,10 @@ def test_files_that_hold_keys_are_the_owners_alone(stack: Stack):
 
 
 @pytest.mark.parametrize("moment", ["starting", "ready"])
-def test_ctrl_c_in_the_foreground_leaves_nothing(tmp_path: Path, watch: Any, moment: str):
+def test_ctrl_c_in_the_foreground_leaves_nothing(tmp_path: Path, watch: Any, make_domain: Any, moment: str):
     left_behind, eventually = watch
-    command = [sys.executable, "-m", "devstack", "up", "--foreground", "--data", str(tmp_path), "--only", "valkey"]
+    options = ["--foreground", "--data", str(tmp_path), "--only", "valkey", "--domain", str(make_domain("alpha"))]
+    command = [sys.executable, "-m", "devstack", "up", *options]
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, start_new_session=True) as up:
         reached = {"starting": lambda s: s is not None, "ready": lambda s: s is not None and s.phase == "ready"}[moment]
         eventually(lambda: reached(read_state(StackPaths(tmp_path).state)))

@@ -13,6 +13,8 @@ from rich.console import Console
 from rich.status import Status
 from rich.table import Table
 
+from dataforge.contracts.problems import DomainError
+
 from devstack import domains, topics
 from devstack.commands.options import Data, Json, data_dir
 from devstack.errors import UsageError
@@ -46,7 +48,7 @@ def up(
         before.domains if before else (), domains.checked(domain) if domain else domains.default_folders()
     )
     if folders:
-        topics.of_domains(folders)  # says what is wrong with a domain before anything is started
+        _check(folders)
     console = Console(stderr=json)
     with _progress(console) as progress:
         stack = Stack.start(
@@ -70,6 +72,14 @@ def up(
         console.print(_overview(after))
     if foreground:
         _stay(stack, console)
+
+
+def _check(folders: Sequence[str]) -> None:
+    """Says what is wrong with a domain before anything is started or disturbed. *Raises* `UsageError`."""
+    try:
+        topics.of_domains(folders)
+    except DomainError as error:
+        raise UsageError(f"nothing was started or changed, because of the domain:\n{error}") from error
 
 
 @dataclass(frozen=True, slots=True)

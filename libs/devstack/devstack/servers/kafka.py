@@ -9,7 +9,7 @@ import subprocess
 import uuid
 from collections.abc import Mapping
 from functools import partial
-from pathlib import Path
+from pathlib import Path, PurePath
 
 from aiokafka.client import AIOKafkaClient
 from aiokafka.errors import KafkaError
@@ -72,7 +72,7 @@ def new_cluster_id() -> str:
     return name
 
 
-def properties(data: Path, ports: Mapping[str, int]) -> dict[str, object]:
+def properties(data: PurePath, ports: Mapping[str, int]) -> dict[str, object]:
     broker, controller = f"127.0.0.1:{ports['kafka']}", f"127.0.0.1:{ports['kafka-controller']}"
     return {
         "process.roles": "broker,controller",

@@ -21,7 +21,7 @@ NAME = "s3proxy"
 PORTS = {"s3": 19000}
 BUCKET = "dataforge"
 REGION = "us-east-1"
-_PUT_MAX_BYTES = 512 * 1024 * 1024
+PUT_MAX_BYTES = 512 * 1024 * 1024
 _LOGBACK = """<configuration>
   <appender name="OUT" class="ch.qos.logback.core.ConsoleAppender">
     <encoder><pattern>%d{"yyyy-MM-dd'T'HH:mm:ss.SSSXXX"} %-5level %logger{30} %msg%n</pattern></encoder>
@@ -60,7 +60,7 @@ def _prepare(folder: Path, port: int, secrets: Secrets) -> None:
         "s3proxy.authorization=aws-v2-or-v4\n"
         f"s3proxy.identity={secrets.s3_access_key}\n"
         f"s3proxy.credential={secrets.s3_secret_key}\n"
-        f"s3proxy.v4-max-non-chunked-request-size={_PUT_MAX_BYTES}\n"
+        f"s3proxy.v4-max-non-chunked-request-size={PUT_MAX_BYTES}\n"
         "jclouds.provider=filesystem-nio2\n"
         f"jclouds.identity={secrets.s3_access_key}\n"
         f"jclouds.credential={secrets.s3_secret_key}\n"
