@@ -66,7 +66,7 @@ def _ms(text: str) -> int:
 
 
 def rejected(event: dict[str, Any]) -> bool:
-    return event["quantity"] < 0
+    return event["quantity"] == 0
 
 
 def test_what_counts_is_what_a_plain_loop_counts(log: RetailLog, db: Database) -> None:

@@ -9,10 +9,8 @@ from dataclasses import dataclass
 LATENESS_MS = 60_000
 """Events that come this much behind the watermark are late."""
 
-QUARANTINED = """
-    CASE WHEN quantity < 0 THEN 'quantity_negative' END
-"""
-"""SQL: the rule that quarantines a line item, or NULL."""
+QUARANTINED = "CASE WHEN quantity < 1 THEN 'no_units' END"
+"""SQL: the rule that quarantines a line item, or NULL. Free items and unknown products only warn: they count."""
 
 DIMENSIONS: dict[str, str] = {"": "''", "store": "CAST(store_id AS VARCHAR)", "department": "department"}
 """Dimension -> SQL of its label; "" is the total."""
@@ -34,7 +32,10 @@ class Exact:
 EXACT = {
     "revenue": Exact("sum(sales_cents)", scale=2),
     "units": Exact("sum(quantity)"),
-    "discount_rate": Exact("-sum(retail_cents + coupon_cents + match_cents)", "sum(sales_cents)"),
+    "discount_rate": Exact(
+        "sum(retail_cents + coupon_cents + match_cents)",
+        "sum(sales_cents + retail_cents + coupon_cents + match_cents)",
+    ),
 }
 DISTINCT = {"orders": "basket_id", "customers": "household_id"}
 QUANTILES = {"line_value": "sales_cents / 100"}
@@ -43,6 +44,7 @@ TOP = {"top_products": "CAST(product_id AS VARCHAR)", "top_departments": "depart
 TOP_SIZE = 10
 
 UNKNOWN = "__unknown__"
+"""Label of a product that the product table does not hold. It is no item of a top list."""
 
 BAD_INPUT = {
     "not_json": ("undecodable", "not_json"),
