@@ -4,6 +4,7 @@ import asyncio
 import logging
 import os
 import signal
+import threading
 from collections.abc import Awaitable, Callable
 from typing import NoReturn
 
@@ -58,7 +59,10 @@ def _on_signal(stop: asyncio.Event, number: int) -> None:
 
 def die(code: int = EXIT_FATAL) -> NoReturn:
     """End the process at once: no cleanup, nothing committed. Safe from any task or thread."""
-    logging.shutdown()
+    # In a thread: a lock that whatever hangs holds (stderr's reader may be gone) must not stop this.
+    flushing = threading.Thread(target=logging.shutdown, daemon=True)
+    flushing.start()
+    flushing.join(timeout=1)
     os._exit(code)
 
 

@@ -2,8 +2,10 @@
 
 import asyncio
 import logging
+import sys
 import threading
 import time
+import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from itertools import count
@@ -72,6 +74,15 @@ class Watchdog:
     def _watch(self) -> None:
         while not self._stopped.wait(self.limit_s / 20):
             if (problem := self.problem(self.limit_s)) is not None:
-                logger.critical("%s (limit %s s): leaving with nothing committed", problem, self.limit_s)
                 self._stopped.set()
+                # In a thread: what hangs may hold the logging lock.
+                saying = threading.Thread(target=self._say, args=(problem,), daemon=True)
+                saying.start()
+                saying.join(timeout=1)
                 self._die()
+
+    def _say(self, problem: str) -> None:
+        frame = sys._current_frames().get(threading.main_thread().ident or 0)
+        stack = "".join(traceback.format_stack(frame)) if frame else ""
+        words = "%s (limit %s s): leaving with nothing committed"
+        logger.critical(words, problem, self.limit_s, extra={"main_thread": stack})

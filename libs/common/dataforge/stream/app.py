@@ -158,6 +158,10 @@ class StreamApp:
         while True:
             await asyncio.sleep(1)
             rounds += 1
+            try:
+                consumer.check()
+            except Exception as error:  # noqa: BLE001 - aiokafka would go on without a group
+                self._fail("the consumer group", error)
             positions = self.lanes.positions()
             assigned = consumer.assignment()
             for tp, position in positions.items():

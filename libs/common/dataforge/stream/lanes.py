@@ -86,7 +86,12 @@ class Lane:
         self._queue.clear()
         if self._task is not None:
             await self._task
-            await self.work.close()
+        if self._task is not None:  # still: the work has not failed
+            try:
+                await self.work.close()
+            except Transient as error:
+                # What is not safe is not lost: the next owner reads it again.
+                logger.warning("%s closes with work that is not safe: %s", self._name, error)
 
     async def _run(self) -> None:
         doing = "tick"

@@ -253,6 +253,10 @@ class Consumer(faust_consumer.Consumer):
     async def verify_all_partitions_active(self) -> None:
         """Nothing: the watchdog knows better than Faust's committed offsets, which do not exist here."""
 
+    def check(self) -> None:
+        """*Raises* KafkaError where the group's coordination has failed for good (fenced, not authorized)."""
+        self.kafka._coordinator.check_errors()
+
     async def report(self, positions: Mapping[TopicPartition, int]) -> None:
         """Tell the group how far the work is, for lag tools. Best effort, never read back."""
         assigned = self.assignment()

@@ -222,6 +222,15 @@ async def test_a_close_that_misses_its_deadline_ends_the_process() -> None:
     assert isinstance(error, Fatal)
 
 
+async def test_a_close_that_finds_the_store_away_is_no_failure() -> None:
+    work = Work(TP, script={"close": [Transient("away")]})
+    rig = Rig(work)
+    await rig.lanes.open([TP])
+    await rig.lanes.close()
+    assert work.calls[-1] == "close"
+    assert not rig.failed.done()
+
+
 async def test_an_open_that_misses_its_deadline_ends_the_process() -> None:
     work = Work(TP)
     work.gate = asyncio.Event()
