@@ -30,8 +30,8 @@ class LogTail:
             begin = (await reader.begin_offsets([tp]))[tp]
             if not begin <= offset <= end:
                 raise Fatal(
-                    f"{tp.topic}/{tp.partition} holds offsets {begin} to {end}, and must be read from {offset}: the log was "
-                    "replaced, or retention overtook landing; restore the topic, or raise its retention"
+                    f"{tp.topic}/{tp.partition} holds offsets {begin} to {end}, and must be read from {offset}: it "
+                    "was replaced, or retention overtook landing; restore the topic, or raise its retention"
                 )
             async for records in reader.read(tp, offset, end):
                 yield records

@@ -95,7 +95,7 @@ def _value(kind: str, node: Node, check: Section, lookups: Lookups) -> Any:
 
 def _events(entry: Section, rule: QualityRule | None, contracts: Mapping[str, ContractFile]) -> list[str]:
     """Every event that has the field, or the one the rule names."""
-    named: Any = entry.scalar("event", str, None)
+    named = cast("str | None", entry.scalar("event", str, None))
     if named is not None:
         chosen: list[str] = [e for e in contracts if named in (e, e.rpartition(".v")[0])]
         if not chosen:
@@ -111,7 +111,7 @@ def _events(entry: Section, rule: QualityRule | None, contracts: Mapping[str, Co
             f"rule {rule.name!r}: there is no field {rule.field!r}{suggestion(rule.field, known)}", entry.get("field")
         )
     for event in holders:
-        kind = contracts[event].fields[rule.field].type
+        kind = contracts[str(event)].fields[rule.field].type
         if rule.check in _NUMERIC and kind not in ("integer", "number"):
             entry.problem(
                 f"rule {rule.name!r}: {rule.field!r} is a {kind}; {rule.check} needs a number", entry.get("check")
