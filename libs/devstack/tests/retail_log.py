@@ -39,14 +39,14 @@ class RetailLog:
         return pa.table([list(c) for c in zip(*rows, strict=True)], schema=RAW)
 
 
-def retail_log(events: int, faults: Faults = FAULTS, seed: int = 7) -> RetailLog:
+def retail_log(events: int, faults: Faults = FAULTS, horizons: Horizons = HORIZONS, seed: int = 7) -> RetailLog:
     purchases, manifest = read_purchases(events), Manifest()
     options = Options(faults=faults, seed=seed)
-    _, plan = plan_of(purchases, options, PARTITIONS, HORIZONS)
+    _, plan = plan_of(purchases, options, PARTITIONS, horizons)
     sent = records(purchases, plan, slice(0, len(plan)), ORIGIN_MS, options, manifest)
     return RetailLog(purchases, plan, sent, manifest)
 
 
-def decided(log: RetailLog, db: duckdb.DuckDBPyConnection) -> None:
+def decided(log: RetailLog, db: duckdb.DuckDBPyConnection, lateness_ms: int = HORIZONS.lateness_ms) -> None:
     load(db, log.raw(), log.manifest.table())
-    decide(db, HORIZONS.lateness_ms)
+    decide(db, lateness_ms)
