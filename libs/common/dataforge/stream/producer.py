@@ -9,7 +9,6 @@ import asyncio
 import time
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
-from typing import NamedTuple
 
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
@@ -17,14 +16,6 @@ from aiokafka.producer.message_accumulator import BatchBuilder
 
 from dataforge.errors import Fatal, Transient
 from dataforge.runtime import metrics
-
-
-class Outgoing(NamedTuple):
-    """A record to be written; any tuple of this shape will do."""
-
-    key: bytes | None
-    value: bytes | None
-    headers: Sequence[tuple[str, bytes]] = ()
 
 
 class BatchProducer:

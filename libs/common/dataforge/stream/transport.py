@@ -1,6 +1,6 @@
 """The Faust transport that hands agents one `RecordBatch` per partition and poll (scheme `kafka-batch://`).
 
-All of the Faust and aiokafka surgery is here, so that nobody else has to understand it. It relies on
+All of the Faust and aiokafka surgery is here and in `faust_app`, so that nobody else has to understand it. It relies on
 internals of faust-streaming 0.15.3 and aiokafka 0.14.0, which are pinned: run the chaos suite on every upgrade.
 
 What differs from Faust's own consumer:
@@ -15,20 +15,16 @@ What differs from Faust's own consumer:
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
-from typing import Any, ClassVar
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any, ClassVar
 
-import faust
 from aiokafka import AIOKafkaConsumer
 from aiokafka.abc import ConsumerRebalanceListener
 from aiokafka.coordinator.assignors.roundrobin import RoundRobinPartitionAssignor
 from aiokafka.errors import ConsumerStoppedError, IllegalStateError, KafkaError, OffsetOutOfRangeError
 from aiokafka.structs import OffsetAndMetadata
 from aiokafka.structs import TopicPartition as KafkaTopicPartition
-from faust.app.base import BootStrategy
 from faust.exceptions import ConsumerNotStarted
-from faust.serializers.schemas import Schema
-from faust.tables.manager import TableManager
 from faust.transport import base
 from faust.transport import consumer as faust_consumer
 from faust.transport.drivers.aiokafka import Transport as KafkaTransport
@@ -37,9 +33,10 @@ from faust.types.tuples import ConsumerMessage
 
 from dataforge.errors import Fatal
 from dataforge.runtime import metrics
-from dataforge.runtime.watchdog import Watchdog
-from dataforge.stream.lanes import Fail, Lanes
 from dataforge.stream.records import RecordBatch, TopicPartition
+
+if TYPE_CHECKING:
+    from dataforge.stream.faust_app import BatchApp
 
 logger = logging.getLogger(__name__)
 _faust_logger = logging.getLogger("faust.transport")
@@ -49,7 +46,6 @@ POLL_S = 1.0
 """Longest wait of one poll; data, and room in a full lane, end it at once."""
 FETCH_WAIT_MS = 50
 """How long the broker may hold a fetch: Faust's fixed 1,500 ms lets an idle partition block a lagging one."""
-MAX_FETCH_BYTES = 8 * 1024 * 1024
 
 
 class _Listener(ConsumerRebalanceListener):
@@ -334,78 +330,3 @@ class Transport(KafkaTransport):
 
     Consumer: ClassVar[Any] = Consumer
     Producer: ClassVar[Any] = _Producer
-
-
-class _Batches(Schema):
-    """The message's value is the batch already."""
-
-    def loads_key(self, app: Any, message: Any, **_: Any) -> Any:
-        return None
-
-    def loads_value(self, app: Any, message: Any, **_: Any) -> Any:
-        return message.value
-
-
-class _Tables(TableManager):
-    """No tables; so no second of waiting for them at start."""
-
-    logger = _faust_logger
-
-    async def on_start(self) -> None:
-        await self._update_channels()
-        await self.recovery.start()
-
-
-class _Boot(BootStrategy):
-    enable_web = False
-    enable_kafka_producer = False
-
-    def kafka_consumer(self) -> Iterable[Any]:
-        """Without the leader and reply services, whose topics nobody needs."""
-        return [self.app.consumer]
-
-
-class BatchApp(faust.App):
-    """A Faust app whose agents get batches. `settings` are Faust's own, by FAUST's names."""
-
-    BootStrategy = _Boot
-    logger = _faust_logger
-
-    def __init__(
-        self, group: str, *, servers: Sequence[str], lanes: Lanes, fail: Fail, watchdog: Watchdog, **settings: Any
-    ) -> None:
-        self.servers, self.lanes, self.fail, self.watchdog = list(servers), lanes, fail, watchdog
-        defaults: dict[str, Any] = {
-            "TableManager": _Tables,
-            "autodiscover": False,
-            "broker": [f"kafka-batch://{server}" for server in servers],
-            "broker_max_poll_records": 2000,
-            "consumer_max_fetch_size": MAX_FETCH_BYTES,
-            "store": "memory://",
-            "stream_buffer_maxsize": 2,  # batches, not records
-            "stream_wait_empty": False,
-            "table_standby_replicas": 0,  # more would select Faust's own assignor
-            "topic_allow_declare": False,
-            "topic_disable_leader": True,
-            "web_enabled": False,
-        }
-        super().__init__(group, **defaults | settings)
-
-    def _create_directories(self) -> None:
-        """None: there are no tables to keep in them."""
-
-    def add_agent(self, name: str, topics: Iterable[str]) -> None:
-        """An agent that takes the batches of these topics and puts each in its partition's lane."""
-        offer = self.lanes.offer
-
-        async def agent(stream: AsyncIterator[RecordBatch]) -> None:
-            async for batch in stream:
-                offer(batch)
-
-        channel = self.topic(*topics, acks=False, schema=_Batches())
-        declared = self.agent(channel, name=name, concurrency=1)(agent)  # pyright: ignore[reportArgumentType]
-        # The decorator's own on_error argument raises TypeError, and Faust's supervisor restarts for ever.
-        declared._on_error = self._leave_on_error  # pyright: ignore[reportAttributeAccessIssue]
-
-    async def _leave_on_error(self, agent: Any, error: BaseException) -> None:
-        self.fail(f"agent {agent}", error)
