@@ -15,10 +15,10 @@ SOURCES := libs services $(wildcard tests bench)
 UV := VIRTUAL_ENV=$(abspath $(VENV)) $(BIN)/uv
 ARGS ?=
 
-.PHONY: help setup demo test it lint fmt type chaos bench lock clean
+.PHONY: help setup demo test it it-docker lint fmt type chaos bench lock clean
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: $(STAMP) ## make .venv with everything in it
 
@@ -30,6 +30,11 @@ test: $(STAMP) ## all tests but the long ones; ARGS goes to pytest
 
 it: $(STAMP) ## integration tests only
 	$(BIN)/python -m pytest -m integration $(ARGS)
+
+it-docker: $(STAMP) ## the core of the integration tests, in containers; gets an engine and the images first
+	bash deploy/docker/engine.sh
+	set -a; . build/images.env; set +a; \
+	DATAFORGE_TEST_BACKEND=docker REQUIRE_DOCKER=1 $(BIN)/python -m pytest -m core $(ARGS)
 
 chaos: $(STAMP) ## kill each service and server in turn, all of it
 	CHAOS=all $(BIN)/python -m pytest -m chaos $(ARGS)
