@@ -9,12 +9,8 @@ import logging
 from collections.abc import Iterable
 from typing import Any
 
-from dataforge.contracts.load import load_domains
 from dataforge.contracts.model import Domain
 from dataforge.kpi.catalogue import Catalogue
-from dataforge.runtime.admin import AdminServer
-from dataforge.runtime.tracing import stop_tracing
-from dataforge.state.redis import RedisState
 from dataforge.state.store import StateReader
 
 from ws_gateway.feed import Follower
@@ -75,17 +71,3 @@ class Gateway:
             await asyncio.sleep(_TICK_S)
             self.server.tick()
             self.hub.beat()
-
-
-async def main(stop: asyncio.Event, settings: GatewaySettings) -> None:
-    domains = load_domains(settings.domain_folders)
-    state = RedisState(settings.redis_url)
-    gateway = Gateway(settings, domains, state)
-    admin = AdminServer(settings.admin_port, {"feed": lambda: gateway.follower.problem}, host=settings.admin_host)
-    await admin.start()
-    try:
-        await gateway.run(stop)
-    finally:
-        await admin.stop()
-        await state.close()
-        stop_tracing()

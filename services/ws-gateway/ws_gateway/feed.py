@@ -81,10 +81,11 @@ class Follower:
         wait_s = 0.05
         while True:
             try:
+                if await self._begin():
+                    self._well()
                 await self._step()
-                if self.problem:
-                    logger.info("following %d partitions", len(self._partitions))
-                self.problem, wait_s = None, 0.05
+                self._well()
+                wait_s = 0.05
             except Away as error:
                 if self.problem is None:
                     logger.warning("the state store does not answer: %s", error)
@@ -92,14 +93,24 @@ class Follower:
                 await asyncio.sleep(wait_s)
                 wait_s = min(wait_s * 2, 2.0)
 
-    async def _step(self) -> None:
-        now = asyncio.get_running_loop().time
+    def _well(self) -> None:
+        if self.problem:
+            logger.info("following the feeds of %d partitions", len(self._partitions))
+        self.problem = None
+
+    async def _begin(self) -> bool:
+        """Find the end of every feed that is not followed (any more). True where there was one."""
+        fresh = len(self._tails) < len(self._partitions)
         for named in self._partitions:
             if named not in self._tails:
                 self._tails[named] = Tail((await self._state.head(*named)).cursor)
-                self._heard_s[named] = now()
+                self._heard_s[named] = asyncio.get_running_loop().time()
                 # Only now: whoever reads after this point holds at least what this tail begins with.
                 self._listener.broken(named)
+        return fresh
+
+    async def _step(self) -> None:
+        now = asyncio.get_running_loop().time
         after = {named: tail.read_after for named, tail in self._tails.items()}
         for named, entries in await self._state.feed(after, int(self._check_after_s * 1000)):
             self._heard_s[named] = now()

@@ -95,6 +95,7 @@ class KpiWriter:
     def __init__(self, state: StateWriter, domain: Domain, partition: int, *, claim: str = "c1") -> None:
         self._state = state
         self._event = domain.events[0]
+        self._tables = plan(self._event).tables
         self._name = self._event.contract.name
         self._partition = partition
         self._claim = claim
@@ -119,7 +120,7 @@ class KpiWriter:
             self._count(event, changed)
         previous, self.position = self.position, self.position + max(1, len(events))
         self.next += len(events)
-        tables = {t.id: t for t in plan(self._event).tables}
+        tables = {t.id: t for t in self._tables}
         rows = {
             key: {label: tables[key.split("|")[0]].store(self._held[key][label]) for label in labels}
             for key, labels in changed.items()
@@ -153,7 +154,7 @@ class KpiWriter:
 
     def _count(self, event: Mapping[str, Any], changed: dict[str, set[str]]) -> None:
         self.watermark = max(self.watermark, event["at"])
-        for table in plan(self._event).tables:
+        for table in self._tables:
             label = msgspec.json.encode([event[d.field] for d in table.dimensions]).decode()
             for size in table.windows_ms:
                 key = window_key(table.id, size, event["at"] // size * size)

@@ -1,0 +1,218 @@
+"""A channel shows what the partitions' state says, whatever way it heard of it."""
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from dataforge.kpi.catalogue import Catalogue, Selection
+from dataforge.kpi.query import rolling_rows, window_rows
+from dataforge.state.memory import MemoryState
+from dataforge.testing.kpis import KpiWriter, sale, sample_domain
+
+from ws_gateway.backlog import merged
+from ws_gateway.channel import Change, Channel, Disconnected
+from ws_gateway.protocol import instant
+
+T0 = 1_700_000_000_000 // 60_000 * 60_000
+DOMAIN = sample_domain()
+NAME = DOMAIN.events[0].contract.name
+CATALOGUE = Catalogue([DOMAIN])
+
+
+def select(**question: Any) -> Selection:
+    return CATALOGUE.select(**{"metric": "revenue", "window": "10s", "by": ("store",)} | question)
+
+
+def rows(channel: Channel) -> list[dict[str, Any]]:
+    return [json.loads(bytes(row)) for row in channel.rows()]
+
+
+class Log:
+    """Two partitions' state, and the commits a channel is told of."""
+
+    def __init__(self) -> None:
+        self.state = MemoryState()
+        self.writers = [KpiWriter(self.state, DOMAIN, p) for p in range(2)]
+        self._seen = {(NAME, p): "0-0" for p in range(2)}
+
+    async def open(self) -> "Log":
+        for writer in self.writers:
+            await writer.open()
+        return self
+
+    async def reads(self, selection: Selection) -> list[Any]:
+        table, step = selection.view.table.id, selection.step_ms
+        return [await self.state.read(NAME, p, table, step, 0, 2**53) for p in range(2)]
+
+    async def tell(self, channel: Channel) -> None:
+        for (name, partition), entries in await self.state.feed(self._seen, 1):
+            self._seen[name, partition] = entries[-1].id
+            commit = []
+            for entry in entries:
+                commit.append(entry)
+                if entry.last:
+                    channel.apply(partition, commit)
+                    commit = []
+
+    async def expected(self, selection: Selection) -> list[dict[str, Any]]:
+        reads = await self.reads(selection)
+        lateness_ms = selection.event.lateness_ms
+        if selection.rolling:
+            at = max(r.watermark for r in reads) // selection.step_ms * selection.step_ms + selection.step_ms
+            found = rolling_rows(selection.view, selection.rolling, reads, at, lateness_ms, selection.wanted)
+        else:
+            found = window_rows(selection.view, selection.size_ms, reads, lateness_ms, selection.wanted)
+        return [
+            {
+                "start": instant(r.start_ms),
+                "end": instant(r.end_ms),
+                "labels": dict(zip(selection.view.by, r.labels, strict=True)),
+                "value": r.value,
+                "status": r.status,
+                "revision": r.revision,
+            }
+            for r in found
+        ]
+
+
+events = st.lists(
+    st.builds(
+        sale,
+        st.integers(T0, T0 + 90_000),
+        st.sampled_from(["1", "2", "3"]),
+        st.sampled_from(["a", "b"]),
+        st.integers(-500, 10_000),
+    ),
+    max_size=6,
+)
+SELECTIONS = [
+    select(),
+    select(by=()),
+    select(window="1m"),
+    select(window="rolling:1m"),
+    select(metric="price", window="rolling:1m", by=()),
+    select(where={"store": ["2", "3"]}),
+    select(metric="largest", by=()),
+    select(metric="customers", window="1m", by=()),
+    select(metric="amounts", window="1m", by=()),
+    select(metric="top_stores", window="1m", by=()),
+]
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    st.sampled_from(SELECTIONS),
+    st.lists(st.tuples(st.sampled_from(["write 0", "write 1", "tell", "advance", "read"]), events), max_size=12),
+)
+async def test_any_mix_of_snapshots_and_commits_shows_the_state(selection: Selection, steps: list[Any]):
+    log = await Log().open()
+    channel = Channel(selection, 1, 1 if selection.rolling else 60)
+    for step, batch in steps:
+        if step.startswith("write"):
+            await log.writers[int(step[-1])].write(batch, entries=1 + len(batch) % 2)
+        elif step == "tell":
+            await log.tell(channel)
+        elif step == "advance":
+            channel.advance()
+        else:
+            channel.load(await log.reads(selection))
+    await log.tell(channel)
+    channel.advance()
+    assert rows(channel) == await log.expected(selection)
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.lists(st.tuples(st.integers(0, 1), st.booleans(), events), max_size=10), st.data())
+async def test_conflated_changes_bring_a_slow_client_to_the_same_rows(steps: list[Any], data: st.DataObject):
+    log = await Log().open()
+    channel = Channel(select(), 1, 3)
+    channel.advance()
+    fast: dict[Any, bytes] = {}
+    slow: dict[Any, bytes] = {}
+    owed = Change()
+
+    def show(seen: dict[Any, bytes], change: Change) -> None:
+        if change.reset:
+            seen.clear()
+        for cell in [c for c in seen if c[0] in change.gone]:
+            del seen[cell]
+        wanted = channel.shown.keys() if change.reset else change.cells
+        seen.update({cell: bytes(channel.shown[cell]) for cell in wanted if cell in channel.shown})
+
+    for partition, reads, batch in steps:
+        await log.writers[partition].write(batch)
+        await log.tell(channel)
+        change = channel.advance()
+        show(fast, change)
+        owed = merged(owed, change)
+        if reads:
+            show(slow, owed)
+            owed = Change()
+    show(slow, owed)
+    assert slow == fast == {cell: bytes(row) for cell, row in channel.shown.items()}
+
+
+async def test_only_changed_rows_are_said():
+    log = await Log().open()
+    channel = Channel(select(), 1, 60)
+    await log.writers[0].write([sale(T0, "1"), sale(T0, "2")])
+    await log.tell(channel)
+    channel.advance()
+    await log.writers[1].write([sale(T0 + 1, "2")])
+    await log.tell(channel)
+    change = channel.advance()
+    assert [json.loads(bytes(r))["labels"] for r in channel.rows(change.cells)] == [{"store": "2"}]
+    assert not change.reset
+
+
+async def test_windows_behind_the_limit_are_gone():
+    log = await Log().open()
+    channel = Channel(select(), 1, 2)
+    await log.writers[0].write([sale(T0)])
+    await log.tell(channel)
+    channel.advance()
+    await log.writers[0].write([sale(T0 + 25_000)])
+    await log.tell(channel)
+    change = channel.advance()
+    assert channel.starts(change.gone) == [instant(T0)]
+    assert [r["start"] for r in rows(channel)] == [instant(T0 + 20_000)]
+
+
+async def test_a_window_becomes_final_though_its_rows_did_not_change():
+    log = await Log().open()
+    channel = Channel(select(by=()), 1, 60)
+    await log.writers[0].write([sale(T0)])
+    await log.tell(channel)
+    channel.advance()
+    assert [r["status"] for r in rows(channel)] == ["provisional"]
+    await log.writers[0].write([sale(T0 + 15_000)])
+    await log.tell(channel)
+    change = channel.advance()
+    assert [json.loads(bytes(r))["status"] for r in channel.rows(change.cells)] == ["final", "provisional"]
+
+
+async def test_the_place_covers_what_is_shown_and_no_more():
+    log = await Log().open()
+    channel = Channel(select(), 1, 60)
+    await log.writers[0].write([sale(T0), sale(T0)])
+    await log.tell(channel)
+    assert channel.place.next == {"0": 0, "1": 0}
+    channel.advance()
+    assert channel.place.next == {"0": 2, "1": 0}
+    assert channel.place.watermark == instant(T0)
+
+
+async def test_a_commit_that_does_not_follow_is_refused():
+    log = await Log().open()
+    channel = Channel(select(), 1, 60)
+    await log.writers[0].write([sale(T0)])
+    await log.writers[0].write([sale(T0)])
+    [(_, entries)] = await log.state.feed({(NAME, 0): "0-0"}, 1)
+    with pytest.raises(Disconnected):
+        channel.apply(0, entries[1:])
+    assert channel.apply(0, entries[:1])
+    assert channel.apply(0, entries[1:])
+    assert not channel.apply(0, entries[:1])

@@ -1,0 +1,328 @@
+"""The real server on a real socket, with another library's client."""
+
+import asyncio
+import json
+import socket
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
+from typing import Any
+
+import pytest
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from websockets.asyncio.client import ClientConnection, connect
+from websockets.exceptions import ConnectionClosed, InvalidStatus
+
+from dataforge.runtime import metrics
+from dataforge.state.memory import MemoryState
+from dataforge.testing.kpis import KpiWriter, sale, sample_domain
+
+from ws_gateway import traces
+from ws_gateway.app import Gateway
+from ws_gateway.settings import GatewaySettings
+
+T0 = 1_700_000_000_000 // 60_000 * 60_000
+TOKEN = "let-me-in"
+DOMAIN = sample_domain()
+SUBSCRIBE = {"type": "subscribe", "id": "a", "metric": "revenue", "window": "10s", "by": ["store"]}
+
+
+@asynccontextmanager
+async def gateway(state: MemoryState, **settings: Any) -> AsyncIterator[str]:
+    """The address of a running gateway."""
+    given = {"host": "127.0.0.1", "port": 0, "api_token": TOKEN, "heartbeat_s": 60} | settings
+    built = Gateway(GatewaySettings(**given), [DOMAIN], state)
+    stop = asyncio.Event()
+    running = asyncio.create_task(built.run(stop))
+    await until(lambda: built.server.port != 0 and built.follower.problem is None, running)
+    try:
+        yield f"ws://127.0.0.1:{built.server.port}"
+    finally:
+        stop.set()
+        await asyncio.wait_for(running, 5)
+
+
+async def until(condition: Callable[[], bool], running: asyncio.Task[None] | None = None) -> None:
+    async with asyncio.timeout(5):
+        while not condition():
+            if running is not None and running.done():
+                running.result()
+            await asyncio.sleep(0)
+
+
+async def receive(client: ClientConnection) -> dict[str, Any]:
+    return json.loads(await asyncio.wait_for(client.recv(), 5))
+
+
+async def ask(client: ClientConnection, message: dict[str, Any]) -> dict[str, Any]:
+    await client.send(json.dumps(message))
+    return await receive(client)
+
+
+@asynccontextmanager
+async def connected(url: str) -> AsyncIterator[ClientConnection]:
+    async with connect(url, subprotocols=["dataforge.v1"]) as client:  # pyright: ignore[reportArgumentType]
+        assert (await ask(client, {"type": "auth", "token": TOKEN}))["type"] == "ready"
+        yield client
+
+
+async def closed_with(client: ClientConnection) -> int:
+    """The code the server closed with; frames before it are read away."""
+    async with asyncio.timeout(5):
+        async for _ in drained(client):
+            pass
+    return client.close_code or 0
+
+
+async def drained(client: ClientConnection) -> AsyncIterator[str | bytes]:
+    with suppress(ConnectionClosed):
+        while True:
+            yield await client.recv()
+
+
+@pytest.fixture
+async def state() -> MemoryState:
+    return MemoryState()
+
+
+@pytest.fixture
+async def writers(state: MemoryState) -> list[KpiWriter]:
+    found = [KpiWriter(state, DOMAIN, p) for p in range(2)]
+    for writer in found:
+        await writer.open()
+    return found
+
+
+async def test_snapshot_then_deltas_that_say_what_they_cover(state: MemoryState, writers: list[KpiWriter]):
+    await writers[0].write([sale(T0, "1", cents=250)])
+    async with gateway(state) as url, connected(url) as client:
+        opened = await ask(client, SUBSCRIBE)
+        assert (opened["type"], opened["id"], opened["unit"]) == ("subscribed", "a", "USD")
+        first = await receive(client)
+        assert (first["type"], first["channel"], first["next"]) == ("snapshot", opened["channel"], {"0": 1, "1": 0})
+        assert [(r["labels"], r["value"]) for r in first["rows"]] == [({"store": "1"}, 2.5)]
+        await writers[1].write([sale(T0, "1", cents=50), sale(T0, "2")])
+        delta = await receive(client)
+        assert (delta["type"], delta["next"], delta["gone"]) == ("delta", {"0": 1, "1": 2}, [])
+        assert {r["labels"]["store"]: r["value"] for r in delta["rows"]} == {"1": 3.0, "2": 1.0}
+        assert delta["token"] != first["token"]
+
+
+async def test_a_commit_that_changes_no_row_of_the_channel_still_moves_next(
+    state: MemoryState, writers: list[KpiWriter]
+):
+    async with gateway(state) as url, connected(url) as client:
+        await ask(client, SUBSCRIBE | {"where": {"store": "7"}})
+        await receive(client)
+        await writers[0].write([sale(T0, "1")])
+        delta = await receive(client)
+        assert (delta["rows"], delta["next"]["0"]) == ([], 1)
+
+
+async def test_the_same_question_is_the_same_channel_for_everyone(state: MemoryState, writers: list[KpiWriter]):
+    async with gateway(state) as url, connected(url) as one, connected(url) as two:
+        a, b = await ask(one, SUBSCRIBE), await ask(two, SUBSCRIBE | {"id": 7})
+        assert a["channel"] == b["channel"]
+        await receive(one)
+        await receive(two)
+        await writers[0].write([sale(T0)])
+        assert await receive(one) == await receive(two)
+
+
+async def test_a_rolled_back_store_sends_a_new_snapshot(state: MemoryState, writers: list[KpiWriter]):
+    await writers[0].write([sale(T0)])
+    earlier = state.snapshot()
+    async with gateway(state) as url, connected(url) as client:
+        await ask(client, SUBSCRIBE)
+        await receive(client)
+        await writers[0].write([sale(T0, "2")])
+        assert (await receive(client))["type"] == "delta"
+        state.roll_back(earlier)
+        again = await receive(client)
+        assert again["type"] == "snapshot"
+        assert [r["labels"] for r in again["rows"]] == [{"store": "1"}]
+
+
+async def test_since_is_answered_by_resync_and_snapshot(state: MemoryState, writers: list[KpiWriter]):
+    async with gateway(state) as url:
+        async with connected(url) as client:
+            await ask(client, SUBSCRIBE)
+            token = (await receive(client))["token"]
+        async with connected(url) as client:
+            await ask(client, SUBSCRIBE | {"since": token})
+            assert [(await receive(client))["type"] for _ in range(2)] == ["resync", "snapshot"]
+
+
+async def test_silent_channels_send_heartbeats(state: MemoryState, writers: list[KpiWriter]):
+    async with gateway(state, heartbeat_s=0.1) as url, connected(url) as client:
+        await ask(client, SUBSCRIBE)
+        await receive(client)
+        beat = await receive(client)
+        assert (beat["type"], beat["next"]) == ("heartbeat", {"0": 0, "1": 0})
+
+
+async def test_unsubscribe_ends_the_frames(state: MemoryState, writers: list[KpiWriter]):
+    async with gateway(state) as url, connected(url) as client:
+        await ask(client, SUBSCRIBE)
+        await receive(client)
+        assert (await ask(client, {"type": "unsubscribe", "id": "a"}))["type"] == "unsubscribed"
+        await writers[0].write([sale(T0)])
+        assert (await ask(client, {"type": "ping", "id": 5}))["id"] == 5
+
+
+@pytest.mark.parametrize(
+    ("change", "code"),
+    [
+        ({"metric": "revenues"}, "unknown_metric"),
+        ({"window": "11s"}, "bad_window"),
+        ({"by": ["customer"]}, "unknown_dimension"),
+        ({"where": {"customer": "a"}}, "bad_where"),
+        ({"domain": "bank"}, "unknown_domain"),
+        ({"limit": 0}, "bad_limit"),
+        ({"since": "made-up"}, "bad_token"),
+        ({"by": "store"}, "bad_message"),
+        ({"type": "subscript"}, "bad_message"),
+    ],
+)
+async def test_a_question_nobody_can_answer_is_told_why(state: MemoryState, change: dict[str, Any], code: str):
+    async with gateway(state) as url, connected(url) as client:
+        answer = await ask(client, SUBSCRIBE | change)
+        assert (answer["type"], answer["code"], answer["id"]) == ("error", code, "a")
+        assert (await ask(client, SUBSCRIBE))["type"] == "subscribed"
+
+
+async def test_one_subscription_per_id_and_per_channel(state: MemoryState):
+    async with gateway(state) as url, connected(url) as client:
+        await ask(client, SUBSCRIBE)
+        await receive(client)
+        assert (await ask(client, SUBSCRIBE))["code"] == "conflict"
+        assert (await ask(client, SUBSCRIBE | {"id": "b"}))["code"] == "conflict"
+
+
+async def test_subscriptions_and_messages_are_limited(state: MemoryState):
+    async with gateway(state, max_subscriptions=1) as url, connected(url) as client:
+        await ask(client, SUBSCRIBE)
+        await receive(client)
+        answer = await ask(client, SUBSCRIBE | {"id": "b", "window": "1m"})
+        assert answer["code"] == "too_many_subscriptions"
+        for _ in range(500):
+            await client.send('{"type": "ping"}')
+        assert await closed_with(client) == 4429
+
+
+Offence = Callable[[ClientConnection], Awaitable[None]]
+
+
+@pytest.mark.parametrize(
+    ("offence", "code"),
+    [
+        (lambda c: c.send("no json"), 4400),
+        (lambda c: c.send(b"binary"), 4400),
+        (lambda c: c.send(json.dumps(SUBSCRIBE)), 4401),
+        (lambda c: c.send('{"type": "auth", "token": "guess"}'), 4401),
+        (lambda c: c.send("x" * 70_000), 1009),
+        (lambda c: c.send(["x" * 40_000, "x" * 40_000]), 4400),
+    ],
+)
+async def test_offences_close_with_a_code(state: MemoryState, offence: Offence, code: int):
+    async with gateway(state) as url, connect(url) as client:
+        await offence(client)
+        assert await closed_with(client) == code
+
+
+async def test_a_second_auth_is_a_conflict(state: MemoryState):
+    async with gateway(state) as url, connected(url) as client:
+        await client.send(json.dumps({"type": "auth", "token": TOKEN}))
+        assert await closed_with(client) == 4409
+
+
+async def test_a_message_in_fragments_is_one_message(state: MemoryState):
+    async with gateway(state) as url, connect(url) as client:
+        await client.send(['{"type": "auth", ', f'"token": "{TOKEN}"', "}"])
+        assert (await receive(client))["type"] == "ready"
+
+
+async def test_the_token_may_come_as_a_subprotocol(state: MemoryState):
+    offered: Any = ["dataforge.v1", f"dataforge.token.{TOKEN}"]
+    async with gateway(state) as url:
+        async with connect(url, subprotocols=offered) as client:
+            assert client.subprotocol == "dataforge.v1"
+            assert (await receive(client))["type"] == "ready"
+        async with connect(url, subprotocols=["dataforge.v1", "dataforge.token.guess"]) as client:  # pyright: ignore[reportArgumentType]
+            assert await closed_with(client) == 4401
+
+
+async def test_foreign_origins_are_forbidden(state: MemoryState):
+    async with gateway(state) as url:
+        async with connect(url, origin="https://evil.example") as client:  # pyright: ignore[reportArgumentType]
+            assert await closed_with(client) == 4403
+        async with connect(url, origin="http://localhost:3000") as client:  # pyright: ignore[reportArgumentType]
+            assert (await ask(client, {"type": "auth", "token": TOKEN}))["type"] == "ready"
+
+
+async def test_other_protocols_and_plain_http_are_told_what_this_is(state: MemoryState):
+    async with gateway(state) as url:
+        with pytest.raises(InvalidStatus) as caught:
+            await connect(url, subprotocols=["mqtt"])  # pyright: ignore[reportArgumentType]
+        assert caught.value.response.status_code == 400
+        reader, writer = await asyncio.open_connection("127.0.0.1", int(url.rpartition(":")[2]))
+        writer.write(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert b"426" in await reader.readline()
+        writer.close()
+
+
+async def test_full_and_stopping_servers_say_so(state: MemoryState):
+    async with gateway(state, max_clients=1) as url, connected(url) as first:
+        async with connect(url) as second:
+            assert await closed_with(second) == 4429
+        assert (await ask(first, {"type": "ping"}))["type"] == "pong"
+    async with gateway(state) as url:
+        client = await connect(url)
+    assert await closed_with(client) == 1001
+
+
+async def test_a_client_that_does_not_read_is_conflated_then_dropped(state: MemoryState, writers: list[KpiWriter]):
+    """Megabytes of changes for a client that has stopped reading; another one gets every state meanwhile."""
+    stores = [f"store-{n:05d}" for n in range(3_000)]
+    before, conflated = dropped(), metrics.WS_CONFLATED._value.get()
+    async with gateway(state, slow_client_s=1, conflate_ms=1) as url, connected(url) as lively:
+        raw = socket.socket()
+        raw.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 8_192)
+        raw.connect(("127.0.0.1", int(url.rpartition(":")[2])))
+        raw.setblocking(False)
+        async with connect(url, sock=raw, max_queue=1) as lazy:
+            await ask(lazy, {"type": "auth", "token": TOKEN})
+            for client in (lively, lazy):
+                await client.send(json.dumps(SUBSCRIBE))
+            await receive(lively)
+            await receive(lively)
+            lazy.transport.pause_reading()
+            async with asyncio.timeout(20):
+                while dropped() == before:
+                    await writers[0].write([sale(T0, store) for store in stores])
+                    while (await receive(lively))["next"]["0"] < writers[0].next:
+                        pass
+            lazy.transport.resume_reading()
+            assert await closed_with(lazy) == 4429
+    assert metrics.WS_CONFLATED._value.get() > conflated
+
+
+def dropped() -> float:
+    return metrics.WS_CLOSED.labels("4429")._value.get()
+
+
+async def test_a_push_of_a_traced_event_is_a_span_of_its_trace(
+    state: MemoryState, writers: list[KpiWriter], monkeypatch: pytest.MonkeyPatch
+):
+    spans = InMemorySpanExporter()
+    provider = TracerProvider()
+    provider.add_span_processor(SimpleSpanProcessor(spans))
+    monkeypatch.setattr(traces, "_TRACER", provider.get_tracer("test"))
+    async with gateway(state) as url, connected(url) as client:
+        await ask(client, SUBSCRIBE)
+        await receive(client)
+        await writers[0].write([sale(T0)], trace=[f"00-{7:032x}-{9:016x}-01"])
+        await receive(client)
+    [span] = spans.get_finished_spans()
+    assert (span.name, span.context and span.context.trace_id, span.parent and span.parent.span_id) == ("push", 7, 9)
