@@ -49,6 +49,7 @@ def test_a_tombstone_is_null_and_an_empty_value_is_not(values: dict[str, bytes |
 def test_what_parses_breaks_one_thing(values: dict[str, bytes | None]) -> None:
     assert parsed(values["wrong_type"])["quantity"] == "three"
     assert "store_id" not in parsed(values["missing_field"])
+    assert set(parsed(values["extra_field"])) - set(parsed(values["null_key"])) == {"note"}
     assert parsed(values["beyond_64_bits"])["basket_id"] > 2**64
     assert [k for k, _ in json.loads(values["duplicate_keys"] or b"", object_pairs_hook=list)].count("quantity") == 2
     assert parsed(values["year_ahead"])["occurred_at"] == timestamps(np.array([NOW_MS + YEAR_MS]))[0]

@@ -65,8 +65,8 @@ def decide(db: Database, lateness_ms: int) -> None:
         WITH bad(kind, verdict, reason) AS (VALUES {kinds}),
         judged AS (
             SELECT r.*, b.kind IS NOT NULL AS malformed, {retail.QUARANTINED} AS rule,
-                   coalesce(b.verdict, CASE WHEN rule IS NULL THEN 'valid' ELSE 'quarantined' END) AS verdict,
-                   coalesce(b.reason, rule, '') AS reason
+                   coalesce(nullif(b.verdict, 'valid'), if(rule IS NULL, 'valid', 'quarantined')) AS verdict,
+                   coalesce(nullif(b.reason, ''), rule, '') AS reason
             FROM record r JOIN item USING (row) LEFT JOIN bad b ON b.kind = r.kind
         ),
         first_seen AS (

@@ -50,6 +50,7 @@ BAD_INPUT = {
     "not_json": ("undecodable", "not_json"),
     "wrong_type": ("quarantined", "wrong_type"),
     "missing_field": ("quarantined", "missing_field"),
+    "extra_field": ("valid", ""),
     "huge_value": ("quarantined", "wrong_type"),
     "deep_nesting": ("undecodable", "too_deep"),
     "invalid_utf8": ("undecodable", "invalid_utf8"),
@@ -65,4 +66,4 @@ BAD_INPUT = {
     "in_1970": ("quarantined", "too_old"),
     "confluent": ("undecodable", "unknown_schema"),
 }
-"""Kind of malformed record -> its verdict and reason."""
+"""Kind of malformed record -> its verdict and reason; the rules still apply to what is valid."""

@@ -1,4 +1,7 @@
-"""Every kind of bad input the platform must live with, made from a good event. Pure."""
+"""Every kind of bad input the platform must live with, made from a good event. Pure.
+
+One kind is bad only to some: `extra_field` is an event of its own that an open contract lets through.
+"""
 
 import json
 import struct
@@ -49,6 +52,7 @@ _MAKERS: dict[str, Callable[[Event], bytes | None]] = {
     "not_json": _not_json,
     "wrong_type": lambda e: _with(e, quantity="three"),
     "missing_field": _missing_field,
+    "extra_field": lambda e: _with(e, note="loyalty week"),
     HUGE: lambda e: _with(e, sales_value="9" * HUGE_BYTES),
     "deep_nesting": lambda e: _raw(e, "note", b"[" * NESTING + b"]" * NESTING),
     "invalid_utf8": lambda e: _raw(e, "event_id", b'"\xc3\x28"'),
