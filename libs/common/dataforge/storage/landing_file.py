@@ -1,0 +1,138 @@
+"""One landing object: a run of records as Parquet, with a footer that says what it holds. Pure.
+
+*Shape*: one row per record; `topic` string, `partition` int32, `offset` int64, `timestamp` int64 (ms), `key` and
+`value` binary (nullable), `headers` list<struct<name: string, value: binary>>. *Source*: docs/specs/log.md.
+"""
+
+import struct
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+from zlib import crc32
+
+import msgspec
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from dataforge.errors import Fatal
+from dataforge.stream.records import LogRecord, Record
+
+FOOTER_KEY = b"dataforge"
+LAYOUT = 1
+MINUTE_MS = 60_000
+TAIL_BYTES = 64 * 1024
+"""Enough of an object's end for nearly every footer; a larger one says its size."""
+
+SCHEMA = pa.schema(
+    [
+        pa.field("topic", pa.string(), nullable=False),
+        pa.field("partition", pa.int32(), nullable=False),
+        pa.field("offset", pa.int64(), nullable=False),
+        pa.field("timestamp", pa.int64(), nullable=False),
+        pa.field("key", pa.binary()),
+        pa.field("value", pa.binary()),
+        pa.field("headers", pa.list_(pa.struct([("name", pa.string()), ("value", pa.binary())]))),
+    ]
+)
+
+
+class Mark(msgspec.Struct, frozen=True):
+    """Tells a record from another at the same offset of a replaced log."""
+
+    offset: int
+    timestamp: int
+    crc: int
+
+
+class Footer(msgspec.Struct, frozen=True):
+    topic: str
+    partition: int
+    topic_id: str
+    start: int
+    """The previous object's `next`: where this object's claim on the log begins. It is in the key."""
+    first: int
+    last: int
+    next: int
+    """The consumer's position after this object."""
+    count: int
+    minutes: dict[int, int]
+    """Minute of append time (ms) -> rows."""
+    crc: int
+    """Over all rows' values, in order."""
+    fp: Mark
+    layout: int = LAYOUT
+    accepted_next: int | None = None
+    """Judged topics: the acceptance fold after this object."""
+    last_src: Mark | None = None
+    """Judged topics: the last accepted raw record."""
+
+
+def describe(
+    records: Sequence[Record], *, topic: str, partition: int, topic_id: str, start: int, following: int,
+    accepted_next: int | None = None, last_src: Mark | None = None,
+) -> Footer:  # fmt: skip
+    """The footer of a run of records (at least one)."""
+    crc = 0
+    for record in records:
+        crc = crc32(record.value or b"", crc)
+    last = records[-1]
+    minutes = Counter(record.timestamp - record.timestamp % MINUTE_MS for record in records)
+    mark = Mark(last.offset, last.timestamp, crc32(last.value or b""))
+    return Footer(
+        topic, partition, topic_id, start, records[0].offset, last.offset, following, len(records), dict(minutes), crc,
+        mark, accepted_next=accepted_next, last_src=last_src,
+    )  # fmt: skip
+
+
+def encode(records: Sequence[Record], footer: Footer) -> bytes:
+    """The object. The same records and footer give the same bytes."""
+    columns = [
+        pa.array([footer.topic] * len(records), pa.string()),
+        pa.array([footer.partition] * len(records), pa.int32()),
+        pa.array([r.offset for r in records], pa.int64()),
+        pa.array([r.timestamp for r in records], pa.int64()),
+        pa.array([r.key for r in records], pa.binary()),
+        pa.array([r.value for r in records], pa.binary()),
+        pa.array([[{"name": n, "value": v} for n, v in r.headers] for r in records], SCHEMA.field("headers").type),
+    ]
+    schema = SCHEMA.with_metadata({FOOTER_KEY: msgspec.json.encode(footer)})
+    sink = pa.BufferOutputStream()
+    # Values are nearly all different: a dictionary would only cost. Topic and partition are one value each.
+    options: dict[str, Any] = {"use_dictionary": ["topic", "partition"], "write_statistics": ["offset", "timestamp"]}
+    pq.write_table(pa.Table.from_arrays(columns, schema=schema), sink, compression="zstd", **options)
+    return sink.getvalue().to_pybytes()
+
+
+def decode(data: bytes) -> tuple[Footer, list[LogRecord]]:
+    """*Raises* `Fatal` where the bytes are no landing object."""
+    try:
+        table = pq.ParquetFile(pa.BufferReader(data)).read()
+    except pa.ArrowException as error:
+        raise Fatal(f"not a landing object: {error}") from error
+    columns = [table.column(name).to_pylist() for name in ("offset", "timestamp", "key", "value", "headers")]
+    records = [
+        LogRecord(offset, timestamp, key, value, [(h["name"], h["value"]) for h in headers or ()])
+        for offset, timestamp, key, value, headers in zip(*columns, strict=True)
+    ]
+    return _footer(table.schema.metadata), records
+
+
+def footer_of(tail: bytes) -> Footer | int:
+    """The footer, read from the last bytes of an object; or how many bytes are needed to read it."""
+    if len(tail) < 8 or tail[-4:] != b"PAR1":
+        raise Fatal("not a landing object: it does not end as a Parquet file does")
+    needed = struct.unpack("<I", tail[-8:-4])[0] + 8
+    if needed > len(tail):
+        return needed
+    # A Parquet file of nothing but its footer is enough for the metadata.
+    return _footer(pq.read_schema(pa.BufferReader(b"PAR1" + tail[-needed:])).metadata)
+
+
+def _footer(metadata: Any) -> Footer:
+    found = (metadata or {}).get(FOOTER_KEY)
+    if found is None:
+        raise Fatal("a Parquet file without a landing footer: something else writes under landing/")
+    footer = msgspec.json.decode(found, type=Footer)
+    if footer.layout != LAYOUT:
+        raise Fatal(f"a landing object of layout {footer.layout}; this version reads {LAYOUT}: update the service")
+    return footer
