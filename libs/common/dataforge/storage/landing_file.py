@@ -107,7 +107,7 @@ def decode(data: bytes) -> tuple[Footer, list[LogRecord]]:
     """*Raises* `Fatal` where the bytes are no landing object."""
     try:
         table = pq.ParquetFile(pa.BufferReader(data)).read()
-    except pa.ArrowException as error:
+    except (pa.ArrowException, OSError) as error:
         raise Fatal(f"not a landing object: {error}") from error
     columns = [table.column(name).to_pylist() for name in ("offset", "timestamp", "key", "value", "headers")]
     records = [
@@ -117,22 +117,53 @@ def decode(data: bytes) -> tuple[Footer, list[LogRecord]]:
     return _footer(table.schema.metadata), records
 
 
+def problem_with(footer: Footer, records: Sequence[Record]) -> str | None:
+    """What the footer says of its records and is not so; None where all of it is."""
+    if not records:
+        return "it holds no record"
+    found = describe(
+        records,
+        topic=footer.topic,
+        partition=footer.partition,
+        topic_id=footer.topic_id,
+        start=footer.start,
+        following=footer.next,
+        accepted_next=footer.accepted_next,
+        last_src=footer.last_src,
+    )
+    if found != footer:
+        return f"its footer says {footer}, its records {found}"
+    if not footer.start <= footer.first <= footer.last < footer.next:
+        return f"offsets {footer.first} to {footer.last} are not within {footer.start} to {footer.next}"
+    return None
+
+
 def footer_of(tail: bytes) -> Footer | int:
-    """The footer, read from the last bytes of an object; or how many bytes are needed to read it."""
+    """The footer, read from the last bytes of an object; or how many bytes are needed to read it.
+
+    *Raises* `Fatal` where they are not the end of a landing object.
+    """
     if len(tail) < 8 or tail[-4:] != b"PAR1":
         raise Fatal("not a landing object: it does not end as a Parquet file does")
     needed = struct.unpack("<I", tail[-8:-4])[0] + 8
     if needed > len(tail):
         return needed
-    # A Parquet file of nothing but its footer is enough for the metadata.
-    return _footer(pq.read_schema(pa.BufferReader(b"PAR1" + tail[-needed:])).metadata)
+    try:
+        # A Parquet file of nothing but its footer is enough for the metadata.
+        schema = pq.read_schema(pa.BufferReader(b"PAR1" + tail[-needed:]))
+    except (pa.ArrowException, OSError) as error:
+        raise Fatal(f"not a landing object: {error}") from error
+    return _footer(schema.metadata)
 
 
 def _footer(metadata: Any) -> Footer:
     found = (metadata or {}).get(FOOTER_KEY)
     if found is None:
         raise Fatal("a Parquet file without a landing footer: something else writes under landing/")
-    footer = msgspec.json.decode(found, type=Footer)
+    try:
+        footer = msgspec.json.decode(found, type=Footer)
+    except msgspec.DecodeError as error:
+        raise Fatal(f"a landing object whose footer cannot be read: {error}") from error
     if footer.layout != LAYOUT:
         raise Fatal(f"a landing object of layout {footer.layout}; this version reads {LAYOUT}: update the service")
     return footer

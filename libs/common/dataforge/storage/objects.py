@@ -9,7 +9,8 @@ class ObjectStore(Protocol):
 
     *Guarantees*: an object is there whole or not at all, and once there it never changes; of all writers that
     put a key, one creates it and the others are told that it exists; a list holds every object whose put was
-    acknowledged before the list began, in the order of keys.
+    acknowledged before the list began, in the order of keys. It may also hold names that the store made up for
+    puts in progress or torn by a crash (`<key>-<uuid>`): take only names you could have written.
 
     *Raises* `Transient` where the store does not answer. A put may then have happened or not, and may even
     still happen later: put the same bytes under the same key again.

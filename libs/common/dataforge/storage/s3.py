@@ -1,11 +1,13 @@
 """S3, or a server that speaks it. Retries live here and nowhere else (DESIGN R8)."""
 
+import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
 from functools import partial
 from typing import Any, TypeVar
 
 import aioboto3
+from aiohttp import ClientError as AiohttpError
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_delay, wait_random_exponential
@@ -14,19 +16,33 @@ from dataforge.errors import Fatal, Transient
 
 T = TypeVar("T")
 
-_EXISTS = frozenset({"412", "PreconditionFailed", "409", "ConditionalRequestConflict"})
+_EXISTS = frozenset({"412", "PreconditionFailed"})
 _MISSING = frozenset({"404", "NoSuchKey"})
-_PASSING = frozenset({"429", "SlowDown", "RequestTimeout", "RequestTimeTooSkewed", "Throttling", "InternalError"})
+_PASSING = frozenset(
+    {
+        "409",
+        "ConditionalRequestConflict",
+        "429",
+        "SlowDown",
+        "RequestTimeout",
+        "RequestTimeTooSkewed",
+        "Throttling",
+        "InternalError",
+    }
+)
 
 
 class S3Store:
-    """One bucket. Use `open` and `close` around its life; credentials come by the standard AWS variables."""
+    """One bucket. Use `open` and `close` around its life; credentials come by the standard AWS variables.
+
+    One try takes `timeout_s` at most; tries go on for `patience_s`, with the same key and the same bytes.
+    """
 
     def __init__(
         self, bucket: str, *, endpoint: str | None = None, region: str = "us-east-1", timeout_s: float = 10.0,
         patience_s: float = 20.0, access_key: str | None = None, secret_key: str | None = None,
     ) -> None:  # fmt: skip
-        self._bucket, self._patience_s = bucket, patience_s
+        self._bucket, self._patience_s, self._attempt_s = bucket, patience_s, timeout_s
         self._session = aioboto3.Session(
             aws_access_key_id=access_key, aws_secret_access_key=secret_key, region_name=region
         )
@@ -98,7 +114,9 @@ class S3Store:
 
     async def _once(self, call: Callable[[], Awaitable[T]], key: str) -> T:
         try:
-            return await call()
+            # Beside the client's own timeouts: none of them ends an upload that the server does not read.
+            async with asyncio.timeout(self._attempt_s):
+                return await call()
         except ClientError as error:
             code = _code(error)
             status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
@@ -107,8 +125,8 @@ class S3Store:
             if status >= 500 or code in _PASSING:
                 raise Transient(f"the object store answered {code} for {key}") from error
             raise Fatal(f"the object store refused {key} in bucket {self._bucket}: {error}") from error
-        except (BotoCoreError, OSError, TimeoutError) as error:
-            raise Transient(f"the object store does not answer: {error}") from error
+        except (BotoCoreError, AiohttpError, OSError, TimeoutError) as error:
+            raise Transient(f"the object store does not answer for {key}: {error!r}") from error
 
 
 def _code(error: ClientError) -> str:
