@@ -65,5 +65,6 @@ else
   write_names local/kafka:4.1.0 local/redis:7 local/s3proxy:4.1.0
 fi
 for service in "${services[@]}"; do
-  build "dataforge/$service:local" --build-arg BASE_IMAGE="$base" -f "services/$service/Dockerfile" .
+  build "dataforge/$service:local" -f deploy/docker/service.Dockerfile \
+    --build-arg BASE_IMAGE="$base" --build-arg SERVICE="$service" .
 done

@@ -6,10 +6,12 @@ chosen before it starts, and it advertises another one to the network.
 """
 
 import asyncio
+import logging
 import subprocess
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Self
@@ -59,11 +61,11 @@ class Containers:
             s3_secret_key=self._secrets.s3_secret_key,
             api_token=self._secrets.api_token,
         )
-        """The addresses as another container on `network` sees them."""
+        """The addresses as a container `beside` sees them."""
 
-    @property
-    def network(self) -> str:
-        return self._network.name
+    def beside(self, image: str) -> DockerContainer:
+        """A further container on the servers' network, not started; it goes when they go."""
+        return DockerContainer(image).with_network(self._network)
 
     def __enter__(self) -> Self:
         # Testcontainers would take a machine that looks like a container for one, and look for its gateway
@@ -125,7 +127,7 @@ class Containers:
         return container, partial(s3proxy.ready, port, self._secrets)
 
     def _await_ready(self, server: str, probe: Probe) -> None:
-        with ThreadPoolExecutor(1) as apart:  # the caller may be inside a running loop
+        with _quiet("aiokafka"), ThreadPoolExecutor(1) as apart:  # the caller may be inside a running loop
             reason = apart.submit(lambda: asyncio.run(_answers(probe, self._alive(server)))).result()
         if reason:
             output, errors = self._running[server].get_logs()
@@ -140,6 +142,18 @@ class Containers:
             return container.status in ("created", "running")
 
         return alive
+
+
+@contextmanager
+def _quiet(name: str) -> Iterator[None]:
+    """A server that starts fails probes by the dozen; only the last one's reason is worth a line."""
+    logger = logging.getLogger(name)
+    level = logger.level
+    logger.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
 
 
 async def _answers(probe: Probe, alive: Callable[[], bool]) -> str:

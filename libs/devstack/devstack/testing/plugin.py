@@ -53,11 +53,19 @@ def pytest_report_header(config: pytest.Config) -> str:
     return f"servers: {config.stash[_CHOICE].line}"
 
 
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """On the embedded stack, tests of container images are left out: they are not tests of this run."""
+    if config.stash[_CHOICE].docker:
+        return
+    left_out = [item for item in items if "containers" in getattr(item, "fixturenames", ())]
+    if left_out:
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = [item for item in items if item not in left_out]
+
+
 @pytest.fixture(scope="session")
-def containers(pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPathFactory) -> "Iterator[Containers]":
-    """The servers' containers and their network, for tests of service images. Skips on the embedded stack."""
-    if not pytestconfig.stash[_CHOICE].docker:
-        pytest.skip("service images are tried in containers: make it-docker")
+def containers(tmp_path_factory: pytest.TempPathFactory) -> "Iterator[Containers]":
+    """The servers' containers and their network, for tests of service images; only where containers serve."""
     from devstack.testing.containers import Containers  # testcontainers costs 0.5 s to import
 
     with Containers(settings_of.read().images, tmp_path_factory.mktemp("containers")) as running:
