@@ -8,13 +8,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dataforge.kpi.catalogue import Catalogue, Selection
+from dataforge.kpi.instants import instant
 from dataforge.kpi.query import rolling_rows, window_rows
 from dataforge.state.memory import MemoryState
 from dataforge.testing.kpis import KpiWriter, sale, sample_domain
 
 from ws_gateway.backlog import merged
 from ws_gateway.channel import Change, Channel, Disconnected
-from ws_gateway.protocol import instant
 
 T0 = 1_700_000_000_000 // 60_000 * 60_000
 DOMAIN = sample_domain()

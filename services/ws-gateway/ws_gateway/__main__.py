@@ -25,7 +25,7 @@ async def main(stop: asyncio.Event, settings: GatewaySettings) -> None:
     finally:
         await admin.stop()
         await state.close()
-        stop_tracing()
+        await asyncio.to_thread(stop_tracing)
 
 
 if __name__ == "__main__":

@@ -11,11 +11,12 @@ from typing import Any
 import msgspec
 
 from dataforge.kpi.catalogue import Selection
+from dataforge.kpi.instants import instant
 from dataforge.kpi.merge import Status, window_status
 from dataforge.kpi.value import value_of
 from dataforge.state.model import FeedEntry, PartitionRead
 
-from ws_gateway.protocol import Place, Row, instant, token_of
+from ws_gateway.protocol import Place, Row, token_of
 
 Cell = tuple[int, str]
 """(window end in ms, label as JSON array)"""

@@ -6,6 +6,7 @@ import time
 from picows import WSFrame, WSListener, WSMsgType, WSTransport
 
 from dataforge.kpi.catalogue import Catalogue, Selection, Unanswerable
+from dataforge.kpi.instants import instant
 from dataforge.runtime import metrics
 
 from ws_gateway import protocol
@@ -137,7 +138,7 @@ class Connection(WSListener):
             case protocol.Unsubscribe():
                 self._unsubscribe(message)
             case protocol.Ping():
-                self.out.reply(protocol.Pong(message.id, protocol.instant(int(time.time() * 1000))))
+                self.out.reply(protocol.Pong(message.id, instant(int(time.time() * 1000))))
             case protocol.Auth():
                 text = "this connection is authenticated already"
                 raise ProtocolError("conflict", text, "open another connection", close=CloseCode.CONFLICT)

@@ -2,9 +2,7 @@
 
 import base64
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import UTC, datetime
 from enum import IntEnum
-from functools import lru_cache
 from typing import Any
 
 import msgspec
@@ -233,13 +231,6 @@ def subscribed(id: str | int, channel: int, selection: Selection, limit: int) ->
         limit=limit,
         error=selection.view.error(),
     )
-
-
-@lru_cache(maxsize=4096)
-def instant(at_ms: int) -> str:
-    """ISO 8601, UTC, milliseconds."""
-    text = datetime.fromtimestamp(at_ms / 1000, UTC).isoformat(timespec="milliseconds")
-    return f"{text[:-6]}Z"
 
 
 def token_of(cursors: Mapping[int, str]) -> str:

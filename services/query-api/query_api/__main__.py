@@ -1,0 +1,65 @@
+"""python -m query_api"""
+
+import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+
+import uvicorn
+
+from dataforge.contracts.load import load_domains
+from dataforge.runtime.admin import AdminServer
+from dataforge.runtime.logs import configure_logging
+from dataforge.runtime.process import run
+from dataforge.runtime.settings import load_settings
+from dataforge.runtime.tracing import configure_tracing, stop_tracing
+from dataforge.state.redis import RedisState
+
+from query_api.app import build
+from query_api.settings import ApiSettings
+
+
+class Server(uvicorn.Server):
+    """Leaves signals to `dataforge.runtime.process`."""
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+async def main(stop: asyncio.Event, settings: ApiSettings) -> None:
+    state = RedisState(settings.redis_url)
+    config = uvicorn.Config(
+        build(settings, load_domains(settings.domain_folders), state),
+        host=settings.host,
+        port=settings.port,
+        ws="none",  # an upgrade is answered by 426, not taken
+        log_config=None,
+        access_log=False,
+        lifespan="off",
+        timeout_graceful_shutdown=5,
+        server_header=False,
+    )
+    server = Server(config)
+    admin = AdminServer(settings.admin_port, {"state": state.ping}, host=settings.admin_host)
+    await admin.start()
+    stopping = asyncio.create_task(_stop(stop, server))
+    try:
+        await server.serve()
+    finally:
+        stopping.cancel()
+        await admin.stop()
+        await state.close()
+        await asyncio.to_thread(stop_tracing)
+
+
+async def _stop(stop: asyncio.Event, server: Server) -> None:
+    await stop.wait()
+    server.should_exit = True
+
+
+if __name__ == "__main__":
+    settings = load_settings(ApiSettings)
+    configure_logging("query-api", settings.log_level)
+    configure_tracing("query-api", settings.otlp_endpoint, instance=settings.instance)
+    run(partial(main, settings=settings))

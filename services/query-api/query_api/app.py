@@ -1,0 +1,52 @@
+"""query-api: the partitions' state -> REST, and the page that shows it live.
+
+Guarantees: a row is what the partitions' state says, merged; each answer names the raw offsets it covers;
+every error has one shape. It reads and never writes.
+"""
+
+import re
+from collections.abc import Iterable
+
+from fastapi import FastAPI
+from fastapi.middleware.cors import CORSMiddleware
+
+from dataforge.contracts.model import Domain
+from dataforge.kpi.catalogue import Catalogue
+from dataforge.state.store import StateReader
+
+from query_api import errors, health, kpis, ledger, live
+from query_api.auth import bearer, no_upgrade
+from query_api.measured import Measured
+from query_api.reads import Reader
+from query_api.settings import ApiSettings
+
+DESCRIPTION = """Live KPIs of all domains, and the ledger of what became of every record.
+
+Authenticate with `Authorization: Bearer <token>`. Every error is `{"error": {"code", "message", "hint"}}`.
+The same KPIs are pushed over WebSocket (`dataforge.v1`); `GET /metrics` names its address."""
+
+
+def build(settings: ApiSettings, domains: Iterable[Domain], state: StateReader) -> FastAPI:
+    catalogue = Catalogue(domains)
+    token = bearer(settings.api_token.get_secret_value() if settings.api_token else None)
+    # No docs_url: its page would load scripts from elsewhere.
+    app = FastAPI(title="DataForge", version="1", description=DESCRIPTION, docs_url=None, redoc_url=None)
+    errors.install(app)
+    app.include_router(kpis.router(catalogue, Reader(state), settings.ws_url, (no_upgrade(settings.ws_url), token)))
+    app.include_router(ledger.router(catalogue, state, (token,)))
+    app.include_router(health.router(catalogue, state, (token,)))
+    app.include_router(live.router())
+    app.add_middleware(Measured)
+    app.add_middleware(
+        CORSMiddleware,
+        allow_origin_regex=origins_pattern(settings.origins),
+        allow_methods=["GET"],
+        allow_headers=["Authorization"],
+        max_age=3600,
+    )
+    return app
+
+
+def origins_pattern(origins: Iterable[str]) -> str:
+    """A regular expression for these origins; `:*` is any port. Pure."""
+    return "|".join(re.escape(origin).replace(r":\*", r"(:\d+)?") for origin in origins) or "$^"

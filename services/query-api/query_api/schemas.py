@@ -1,0 +1,163 @@
+"""What the API answers, as its OpenAPI describes it. Rows are encoded past pydantic; tests hold the two equal."""
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class Model(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+
+class ProblemDetail(Model):
+    code: str = Field(description="Stable, for programs")
+    message: str = Field(description="What was wrong, for people")
+    hint: str = Field(description="What to do instead")
+
+
+class Problem(Model):
+    error: ProblemDetail
+
+
+class StatedError(Model):
+    """How far a sketched value may be off. Exact values state none."""
+
+    kind: Literal["relative", "rank", "count"]
+    bound: float | str
+
+
+class RollingInfo(Model):
+    window: str = Field(examples=["rolling:5m"])
+    every: str = Field(examples=["10s"])
+
+
+class MetricInfo(Model):
+    name: str
+    measure: str = Field(examples=["sum", "ratio", "distinct", "quantiles", "top_k"])
+    unit: str
+    description: str
+    windows: list[str] = Field(examples=[["10s", "1m", "1h"]])
+    rolling: list[RollingInfo]
+    by: list[list[str]] = Field(description="Dimension sets; [] is the total", examples=[[[], ["store"]]])
+    error: StatedError | None
+
+
+class EventInfo(Model):
+    name: str
+    version: int
+    id: str = Field(examples=["retail.purchase.v1"])
+    lateness: str = Field(description="How late an event may come and still be counted", examples=["1m"])
+    ttl: str = Field(description="How long a window is kept after its end", examples=["2d"])
+    metrics: list[MetricInfo]
+
+
+class DomainInfo(Model):
+    name: str
+    description: str
+    partitions: int
+    events: list[EventInfo]
+
+
+class LiveInfo(Model):
+    url: str
+    protocol: str = "dataforge.v1"
+
+
+class CatalogueAnswer(Model):
+    """What can be asked."""
+
+    domains: list[DomainInfo]
+    live: LiveInfo
+
+
+class TopItem(Model):
+    item: str
+    estimate: int
+    lower: int
+    upper: int
+
+
+class KpiRowAnswer(Model):
+    start: str = Field(description="ISO 8601, UTC, milliseconds; inclusive", examples=["2026-01-05T10:00:00.000Z"])
+    end: str = Field(description="Exclusive", examples=["2026-01-05T10:01:00.000Z"])
+    labels: dict[str, str] = Field(examples=[{"store": "367"}])
+    value: int | float | dict[str, float | None] | list[TopItem] | None = Field(
+        description='A number; null where it is undefined; {"p50": …} for quantiles; items for top_k'
+    )
+    status: Literal["provisional", "final"]
+    revision: int = Field(description="How many events changed the row after its window had ended")
+
+
+class PartitionPlace(Model):
+    next: int = Field(description="Raw offset: every record below it is in the rows")
+    position: int = Field(description="Offset in the judged log")
+    watermark: str | None = Field(description="Event time this partition has reached; null before its first event")
+
+
+class RowsAnswer(Model):
+    domain: str
+    event: str
+    metric: str
+    measure: str
+    unit: str
+    window: str
+    by: list[str]
+    error: StatedError | None
+    watermark: str | None = Field(description="Event time that every partition with events has reached")
+    partitions: dict[str, PartitionPlace]
+    rows: list[KpiRowAnswer] = Field(description="By start, then labels")
+    next_cursor: str | None = Field(description="Pass it as `cursor` for the rows that follow; null at the end")
+
+
+class Outcomes(Model):
+    """*received = valid + quarantined + undecodable*, *valid = counted + duplicate + late*."""
+
+    received: int
+    valid: int
+    quarantined: dict[str, int] = Field(description="By reason", examples=[{"missing_field": 3}])
+    undecodable: dict[str, int] = Field(description="By reason", examples=[{"not_json": 1}])
+    counted: int
+    duplicate: int
+    late: int
+    balanced: bool = Field(description="Valid records are all counted, duplicate or late")
+
+
+class MinuteOutcomes(Outcomes):
+    minute: str = Field(description="Minute of log time the records were appended in")
+
+
+class PartitionLedger(Model):
+    partition: int
+    next: int
+    position: int
+    totals: Outcomes
+    minutes: list[MinuteOutcomes]
+
+
+class EventLedger(Model):
+    event: str
+    totals: Outcomes
+    partitions: list[PartitionLedger]
+
+
+class LedgerAnswer(Model):
+    domain: str
+    totals: Outcomes = Field(description="Sums over the minutes kept; minutes expire with the windows' ttl")
+    events: list[EventLedger]
+
+
+class PipelinePartition(PartitionPlace):
+    partition: int
+    started: bool = Field(description="A worker has committed to this partition's state")
+
+
+class Pipeline(Model):
+    domain: str
+    event: str
+    watermark: str | None
+    lag_s: float | None = Field(description="Wall clock minus watermark; null before the first event")
+    partitions: list[PipelinePartition]
+
+
+class PipelinesAnswer(Model):
+    pipelines: list[Pipeline]
