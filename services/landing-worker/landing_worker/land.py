@@ -1,35 +1,47 @@
-"""Land: which records become one object, and what its footer says. Pure."""
+"""Land: which records become one object, what its footer says, and whether the log is still the landed one. Pure."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
-from dataforge.storage.landing_file import Footer, Mark, describe
-from dataforge.stream.judged import Acceptance
+import msgspec
+
+from dataforge.storage.landing_file import Footer, Mark, describe, encode
+from dataforge.stream.judged import Acceptance, fingerprint
 from dataforge.stream.records import Record, RecordBatch
+
+NO_ID = bytes(16).hex()
+"""A log without topic ids."""
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """An object is cut when it reaches one of them."""
+    """An object is cut when it reaches one of them; the batch that reaches it is the object's last."""
 
     max_age_s: float = 1.0
     max_rows: int = 50_000
     max_bytes: int = 16 * 1024 * 1024
 
 
+class Origin(NamedTuple):
+    """The log that is landed."""
+
+    topic: str
+    partition: int
+    topic_id: str
+    """Hex."""
+    judged: bool
+
+
 @dataclass(slots=True)
-class Buffer:
-    """Consecutive records waiting to become an object; it begins where the chain ends."""
+class Run:
+    """Consecutive records, from where the chain ends (`start`) to where the last batch ended (`next`)."""
 
     start: int
-    next: int = 0
+    next: int = -1
     records: list[Record] = field(default_factory=list)
     bytes: int = 0
     since_s: float = 0.0
-    """When the first record came in, by the worker's monotonic clock."""
-
-    def __post_init__(self) -> None:
-        self.next = max(self.next, self.start)
+    """When its first record came, by the worker's clock."""
 
     def add(self, batch: RecordBatch, now_s: float) -> None:
         if not self.records:
@@ -38,46 +50,52 @@ class Buffer:
         self.bytes += sum(len(r.value or b"") + len(r.key or b"") for r in batch.records)
         self.next = batch.next
 
+    def full(self, limits: Limits) -> bool:
+        return len(self.records) >= limits.max_rows or self.bytes >= limits.max_bytes
+
     def due(self, limits: Limits, now_s: float) -> bool:
-        if not self.records:
-            return False
-        full = len(self.records) >= limits.max_rows or self.bytes >= limits.max_bytes
-        return full or now_s >= self.since_s + limits.max_age_s
+        """Never without records: a stretch of the log that holds none goes into the next object's range."""
+        return bool(self.records) and (self.full(limits) or now_s >= self.since_s + limits.max_age_s)
 
 
-@dataclass(slots=True)
-class Chained:
-    """What the footers of a partition carry from one object to the next."""
-
-    topic: str
-    partition: int
-    topic_id: str
-    acceptance: Acceptance | None = None
-    """Judged topics only."""
-    last_src: Mark | None = None
-
-    def footer(self, buffer: Buffer) -> Footer:
-        """The footer of the buffer as the next object; moves the acceptance fold over it."""
-        if self.acceptance is not None:
-            self._accept(self.acceptance, buffer.records)
-        return describe(
-            buffer.records,
-            topic=self.topic,
-            partition=self.partition,
-            topic_id=self.topic_id,
-            start=buffer.start,
-            following=buffer.next,
-            accepted_next=self.acceptance.next if self.acceptance else None,
-            last_src=self.last_src,
-        )
-
-    def _accept(self, acceptance: Acceptance, records: Sequence[Record]) -> None:
-        for _, stamp in acceptance.accepted(records):
-            self.last_src = Mark(stamp.src, stamp.ts, stamp.crc)
+def land(origin: Origin, before: Footer | None, run: Run) -> tuple[Footer, bytes]:
+    """The object that follows `before` in the chain. The same run gives the same bytes."""
+    footer = describe(
+        run.records,
+        topic=origin.topic,
+        partition=origin.partition,
+        topic_id=origin.topic_id,
+        start=run.start,
+        following=run.next,
+    )
+    if origin.judged:
+        acceptance = Acceptance((before and before.accepted_next) or 0)
+        last_src = before.last_src if before else None
+        for _, stamp in acceptance.accepted(run.records):
+            last_src = Mark(stamp.src, stamp.ts, stamp.crc)
+        footer = msgspec.structs.replace(footer, accepted_next=acceptance.next, last_src=last_src)
+    return footer, encode(run.records, footer)
 
 
-def same_object(ours: Footer, theirs: Footer) -> bool:
-    """Whether an object that exists is what we put: an own PUT that timed out and succeeded all the same."""
-    return (ours.start, ours.next, ours.count, ours.crc, ours.fp) == (
-        theirs.start, theirs.next, theirs.count, theirs.crc, theirs.fp
-    )  # fmt: skip
+class Seen(NamedTuple):
+    """What the log shows at the place where the chain ends."""
+
+    begin: int
+    end: int
+    record: Record | None
+    """The one at the offset of the chain's last record; None where the log no longer holds it."""
+
+
+def replaced(origin: Origin, footer: Footer, seen: Seen) -> str | None:
+    """Why this log is not the one that was landed, or cannot be landed on (DESIGN R6b); None where it is and can."""
+    if footer.topic_id != origin.topic_id and NO_ID not in (footer.topic_id, origin.topic_id):
+        return f"the topic was recreated: its id is {origin.topic_id}, what was landed has {footer.topic_id}"
+    if seen.end < footer.next:
+        return f"the log ends at {seen.end}, and {footer.next} was landed"
+    if seen.begin > footer.next:
+        return f"the log begins at {seen.begin}, and {footer.next} is the next to land: retention was too short"
+    if seen.record is not None:
+        found = (seen.record.timestamp, fingerprint(seen.record.value))
+        if found != (footer.fp.timestamp, footer.fp.crc):
+            return f"the record at {footer.fp.offset} is another than the one landed"
+    return None

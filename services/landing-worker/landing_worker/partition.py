@@ -1,134 +1,135 @@
 """One partition's chain of objects: one PUT in flight, and the store decides who wrote (DESIGN R5)."""
 
 import asyncio
+import logging
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 
 from dataforge.errors import Fatal, Superseded, Transient
 from dataforge.runtime import metrics
 from dataforge.runtime.tracing import batch_trace
 from dataforge.storage.chain import Chain
-from dataforge.storage.landing_file import Footer, encode
+from dataforge.storage.landing_file import Footer
 from dataforge.storage.objects import ObjectStore
-from dataforge.stream.judged import Acceptance
-from dataforge.stream.records import Record, RecordBatch, TopicPartition
+from dataforge.stream.records import RecordBatch, TopicPartition
 
-from landing_worker.land import Buffer, Chained, Limits, same_object
+from landing_worker.land import Limits, Origin, Run, Seen, land, replaced
 
-MAX_BUFFERED = 3
-"""Objects' worth of records held while a PUT is in flight; then `take` waits."""
+logger = logging.getLogger(__name__)
 
-RecordAt = Callable[[TopicPartition, int], Awaitable[Record | None]]
-"""The log's record at an offset; None where the log no longer holds it."""
+FLUSH_S = 3.0
+"""Bound of the last PUTs while a partition closes; less than the runtime's bound of closing."""
+
+Look = Callable[[TopicPartition, int], Awaitable[Seen]]
+"""The log's bounds, and its record at an offset."""
+
+
+@dataclass(slots=True)
+class _Cut:
+    """A run that is an object now: in flight, or waiting to be put again."""
+
+    run: Run
+    landed: tuple[Footer, bytes] | None = None
+    """Made once: a PUT whose result is unknown is tried again with the same bytes."""
 
 
 class LandingPartition:
     """A `PartitionWork` over one raw or judged partition.
 
     *Guarantees*: the partition's objects form a chain without gap or overlap, whatever crashes, times out or
-    writes beside it: a key is where the object before ended, and is created once. A PUT whose result is
-    unknown is tried again under the same key with the same bytes.
+    writes beside it: a key is where the object before it ended, and the store lets one writer create it.
+    Memory: at most two objects and a batch; `take` waits while one object is in flight and the next is full.
     """
 
     def __init__(
-        self, tp: TopicPartition, store: ObjectStore, clock: Callable[[], float], topic_id: bytes, limits: Limits,
-        record_at: RecordAt, *, judged: bool,
-    ) -> None:  # fmt: skip
-        self._tp, self._store, self._clock, self._limits = tp, store, clock, limits
-        self._chain = Chain(store, *tp)
-        self._topic_id, self._record_at, self._judged = topic_id.hex(), record_at, judged
-        self._position = 0
-        self._buffer = Buffer(0)
-        self._chained = Chained(*tp, self._topic_id)
-        self._putting: asyncio.Task[int] | None = None
+        self, origin: Origin, store: ObjectStore, look: Look, clock: Callable[[], float], limits: Limits
+    ) -> None:
+        self._origin, self._store, self._look, self._clock, self._limits = origin, store, look, clock, limits
+        self._tp = TopicPartition(origin.topic, origin.partition)
+        self._chain = Chain(store, *self._tp)
+        self._last: Footer | None = None
+        self._run = Run(0)
+        self._cut: _Cut | None = None
+        self._putting: asyncio.Task[Footer] | None = None
 
     @property
     def position(self) -> int:
-        return self._position
+        """Where the chain ends, as far as this worker knows."""
+        return self._last.next if self._last else 0
 
     async def open(self) -> int:
         end = await self._chain.end()
         if end.footer is not None:
-            await self._check_same_log(end.footer)
-        accepted = (end.footer.accepted_next or 0) if end.footer else 0
-        self._chained = Chained(
-            *self._tp,
-            self._topic_id,
-            Acceptance(accepted) if self._judged else None,
-            end.footer.last_src if end.footer else None,
-        )
-        self._position = end.next
-        self._buffer = Buffer(end.next)
+            seen = await self._look(self._tp, end.footer.fp.offset)
+            if (problem := replaced(self._origin, end.footer, seen)) is not None:
+                raise Fatal(
+                    f"{self._tp.topic}/{self._tp.partition}: {problem}. Restore the topic; or, if it was replaced on "
+                    f"purpose, give the event a new version or move {self._chain.prefix} away"
+                )
+        self._last, self._run = end.footer, Run(end.next)
         return end.next
 
     async def take(self, batch: RecordBatch) -> None:
-        with batch_trace("land", *self._tp, batch.records):
-            self._buffer.add(batch, self._clock())
-        await self._put_if_due()
-        while self._overfull():
+        while self._cut is not None and self._run.full(self._limits):
+            # Raises before the batch is kept: a put-back batch is taken once.
             await self._settle()
-            await self._put_if_due()
+            self._begin_if_due()
+        self._run.add(batch, self._clock())
+        self._begin_if_due()
 
     async def tick(self) -> None:
-        if self._putting and self._putting.done():
+        if self._putting is not None and self._putting.done():
             await self._settle()
-        await self._put_if_due()
+        self._begin_if_due()
 
     async def close(self) -> None:
-        await self._settle()
-        if self._buffer.records:
-            self._begin_put()
-            await self._settle()
+        """Put what is held, if that is quick; what is left, the next owner reads again from the chain's end."""
+        try:
+            async with asyncio.timeout(FLUSH_S):
+                while self._cut is not None or self._run.records:
+                    self._begin_if_due(closing=True)
+                    await self._settle()
+        except (TimeoutError, Transient) as error:
+            logger.warning("%s closes with records that are not landed: %r", self._chain.prefix, error)
 
-    def _overfull(self) -> bool:
-        rows = len(self._buffer.records) >= MAX_BUFFERED * self._limits.max_rows
-        return self._putting is not None and (rows or self._buffer.bytes >= MAX_BUFFERED * self._limits.max_bytes)
-
-    async def _put_if_due(self) -> None:
-        if self._putting is None and self._buffer.due(self._limits, self._clock()):
-            self._begin_put()
-
-    def _begin_put(self) -> None:
-        full, self._buffer = self._buffer, Buffer(self._buffer.next)
-        footer = self._chained.footer(full)
-        self._putting = asyncio.create_task(self._put(full.records, footer), name=f"put {self._chain.key(full.start)}")
+    def _begin_if_due(self, *, closing: bool = False) -> None:
+        if self._cut is None and (self._run.due(self._limits, self._clock()) or (closing and self._run.records)):
+            self._cut, self._run = _Cut(self._run), Run(self._run.next)
+        if self._cut is not None and self._putting is None:
+            self._putting = asyncio.create_task(
+                self._put(self._cut), name=f"put {self._chain.key(self._cut.run.start)}"
+            )
 
     async def _settle(self) -> None:
-        """Wait for the PUT in flight. *Raises* what it raised."""
-        if self._putting:
-            putting, self._putting = self._putting, None
-            self._position = await putting
+        """Wait for the PUT in flight. *Raises* what it raised; after `Transient` the next one is the same again."""
+        if self._putting is None:
+            return
+        putting, self._putting = self._putting, None
+        self._last = await putting
+        self._cut = None
 
-    async def _put(self, records: list[Record], footer: Footer) -> int:
-        """Returns the position behind the object once it is there. The store has its own retries and their end."""
-        key, topic = self._chain.key(footer.start), self._tp.topic
-        data = await asyncio.to_thread(encode, records, footer)
-        with metrics.PUT_SECONDS.labels(topic).time():
-            try:
-                created = await self._store.put_if_absent(key, data)
-            except Transient as error:
-                # The buffer is already given away and the result unknown: the next owner finds the chain's end.
-                raise Fatal(f"{key} could not be put: {error}") from error
-        if not created:
-            metrics.LANDING_CONFLICTS.labels(topic).inc()
-            theirs = await self._chain.footer(key)
-            if not same_object(footer, theirs):
-                raise Superseded(f"{key} was written by another worker; the chain's end decides where to go on")
+    async def _put(self, cut: _Cut) -> Footer:
+        """Returns the object's footer once the chain holds it. *Raises* `Transient`, `Superseded`."""
+        topic = self._tp.topic
+        with batch_trace("land", *self._tp, cut.run.records):
+            if cut.landed is None:
+                cut.landed = await asyncio.to_thread(land, self._origin, self._last, cut.run)
+            footer, data = cut.landed
+            with metrics.PUT_SECONDS.labels(topic).time():
+                created = await self._store.put_if_absent(self._chain.key(footer.start), data)
+            if not created:
+                await self._check_own(footer)
         metrics.LANDED_ROWS.labels(topic).inc(footer.count)
         metrics.LANDED_BYTES.labels(topic).inc(len(data))
         metrics.LANDED_OBJECTS.labels(topic).inc()
-        return footer.next
+        return footer
 
-    async def _check_same_log(self, footer: Footer) -> None:
-        """*Raises* `Fatal` where the topic is not the one whose records were landed (DESIGN R6b)."""
-        where = f"{self._tp.topic}/{self._tp.partition}"
-        if footer.topic_id != self._topic_id:
-            raise Fatal(
-                f"{where} was recreated: its id is {self._topic_id}, the landed records came from {footer.topic_id}. "
-                "Give the event a new version, or move its objects under landing/ away"
-            )
-        record = await self._record_at(self._tp, footer.fp.offset)
-        if record is not None and record.timestamp != footer.fp.timestamp:
-            raise Fatal(
-                f"{where} holds another record at offset {footer.fp.offset} than the one landed: the log was replaced. "
-                "Restore it, or move its objects under landing/ away"
+    async def _check_own(self, footer: Footer) -> None:
+        """The key exists. An own PUT that timed out and was done all the same? *Raises* `Superseded` otherwise."""
+        end = await self._chain.end()
+        if end.footer != footer:
+            metrics.LANDING_CONFLICTS.labels(self._tp.topic).inc()
+            raise Superseded(
+                f"{self._chain.key(footer.start)} was written by another worker; the chain ends at {end.next} now, "
+                "and whoever opens the partition next goes on there"
             )
