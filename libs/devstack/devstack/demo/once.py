@@ -12,8 +12,9 @@ from devstack.demo.account import Account, account
 from devstack.demo.latency import Sent, percentile, watching
 from devstack.demo.report import Report
 from devstack.demo.settle import through
+from devstack.errors import StackError
 from devstack.model import Endpoints
-from devstack.oracle.api import Api
+from devstack.oracle.api import Api, NoAnswer
 from devstack.oracle.landed import Bucket, Landing
 from devstack.replay.manifest import Manifest
 from devstack.replay.plan import Horizons
@@ -40,9 +41,17 @@ class Once:
     progress: Progress
     stalled_s: float = STALLED_S
     manifest: Manifest = field(default_factory=Manifest)
+    api: Api = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.api = Api(self.reach.api_url, self.reach.api_token)
 
     async def run(self, events: int | None, *, with_latency: bool) -> Report:
         """*Raises* `StackError` where the platform stands still or does not answer."""
+        with self.api:
+            return await self._run(events, with_latency)
+
+    async def _run(self, events: int | None, with_latency: bool) -> Report:
         async with make_producer(self.reach.kafka) as producer:
             started_s = time.monotonic()
             replayed = await self._replay(producer, read_purchases(events))
@@ -50,12 +59,11 @@ class Once:
             elapsed_s = time.monotonic() - started_s
             latencies = await self._latency(producer) if with_latency else []
         with self.progress("comparing", 0):
-            found = await account(self.reach.kafka, TOPIC, self.landing, self.api, self.manifest.table())
+            try:
+                found = await account(self.reach.kafka, TOPIC, self.landing, self.api, self.manifest.table())
+            except NoAnswer as error:
+                raise StackError(f"{error}: see `dataforge logs query-api`") from error
         return _report(found, self.manifest.table().num_rows, replayed, elapsed_s, latencies)
-
-    @property
-    def api(self) -> Api:
-        return Api(self.reach.api_url, self.reach.api_token)
 
     @property
     def landing(self) -> Landing:

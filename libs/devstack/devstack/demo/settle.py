@@ -1,13 +1,12 @@
 """Waiting until everything is through: in the landing chain and in the KPIs."""
 
 import asyncio
-import http.client
 import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from devstack.errors import StackError
-from devstack.oracle.api import Api
+from devstack.oracle.api import Api, NoAnswer
 from devstack.oracle.landed import Landing
 from devstack.oracle.log import end_offsets
 
@@ -32,7 +31,7 @@ async def through(
     while True:
         try:
             counted = await asyncio.to_thread(api.raw_next)
-        except (OSError, http.client.HTTPException):
+        except NoAnswer:
             counted = {}  # a service that restarts is behind, not wrong
         landed = await landing.next() if _behind(counted, ends) == 0 else {}
         behind = _behind(counted, ends), _behind(landed, ends)

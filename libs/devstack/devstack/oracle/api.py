@@ -3,7 +3,7 @@
 import http.client
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Self
 from urllib.parse import urlencode, urlsplit
 
 import msgspec
@@ -39,23 +39,44 @@ def epoch_ms(text: str) -> int:
     return round(datetime.fromisoformat(text).timestamp() * 1000)
 
 
+class NoAnswer(Exception):
+    """The API does not answer, or not with 200."""
+
+
 class Api:
-    """One connection to the API. *Raises* OSError or http.client.HTTPException where it does not answer."""
+    """One connection to the API, opened again where the server closed it. Every call *raises* `NoAnswer`."""
 
     def __init__(self, url: str, token: str) -> None:
         parts = urlsplit(url)
         self._connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=60)
         self._headers = {"Authorization": f"Bearer {token}"}
 
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._connection.close()
+
     def get(self, path: str, **query: Any) -> bytes:
-        """The body of a 200 answer. *Raises* `LookupError` with the body of any other."""
+        """The body of a 200 answer."""
         target = f"{path}?{urlencode({k: v for k, v in query.items() if v is not None})}"
+        try:
+            status, body = self._ask(target)
+        except (OSError, http.client.HTTPException):
+            self._connection.close()  # a server closes what was idle: ask once more, on a new connection
+            try:
+                status, body = self._ask(target)
+            except (OSError, http.client.HTTPException) as error:
+                self._connection.close()
+                raise NoAnswer(f"GET {target}: {error or type(error).__name__}") from error
+        if status != http.client.OK:
+            raise NoAnswer(f"GET {target} answered {status}: {body[:500].decode(errors='replace')}")
+        return body
+
+    def _ask(self, target: str) -> tuple[int, bytes]:
         self._connection.request("GET", target, headers=self._headers)
         answer = self._connection.getresponse()
-        body = answer.read()
-        if answer.status != http.client.OK:
-            raise LookupError(f"GET {target} answered {answer.status}: {body[:500].decode(errors='replace')}")
-        return body
+        return answer.status, answer.read()
 
     def pages(self, metric: str, by: str, window: str, **query: Any) -> Iterator[Page]:
         cursor = None
