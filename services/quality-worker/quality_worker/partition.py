@@ -1,10 +1,13 @@
 """One raw partition judged into one judged partition: one verdict per record, in order (DESIGN R4)."""
 
 import asyncio
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from typing import NamedTuple, Protocol
 
 from dataforge.contracts.model import Contract
+from dataforge.runtime import metrics
+from dataforge.runtime.tracing import BatchTrace, batch_trace
 from dataforge.stream.judged import (
     HEADER,
     REASON,
@@ -77,7 +80,8 @@ class JudgePartition:
 
     async def take(self, batch: RecordBatch) -> None:
         """Judge while the batch before is on its way, then wait for that one: one produce in flight."""
-        verdicts = self._verdicts(batch.records)
+        with batch_trace("judge", *self._tp, batch.records) as traced:
+            verdicts = self._verdicts(batch.records, traced)
         await self._settled()
         self._sending = asyncio.create_task(self._send(verdicts, batch.next))
 
@@ -98,15 +102,20 @@ class JudgePartition:
             sending, self._sending = self._sending, None
             self._position = await sending
 
-    def _verdicts(self, records: Sequence[Record]) -> list[Produced]:
+    def _verdicts(self, records: Sequence[Record], traced: BatchTrace) -> list[Produced]:
         verdicts: list[Produced] = []
-        for record in records:
+        counts: Counter[tuple[str, str]] = Counter()
+        for index, record in enumerate(records):
             judgement = self._judge.judge(record)
-            verdicts.append((record.key, record.value, self._headers(record, judgement)))
+            counts[judgement.verdict.name.lower(), judgement.reason] += 1
+            headers = self._headers(record, judgement, traced.traceparent(index))
+            verdicts.append((record.key, record.value, headers))
             self._base = record.offset + 1
+        for (verdict, reason), number in counts.items():
+            metrics.VERDICTS.labels(self._tp.topic, verdict, reason).inc(number)
         return verdicts
 
-    def _headers(self, record: Record, judgement: Judgement) -> list[tuple[str, bytes]]:
+    def _headers(self, record: Record, judgement: Judgement, traceparent: bytes | None) -> list[tuple[str, bytes]]:
         stamp = Stamp(
             judgement.verdict,
             record.offset,
@@ -122,6 +131,6 @@ class JudgePartition:
             headers.append((DETAIL, judgement.detail.encode()[:MAX_DETAIL_BYTES]))
         if judgement.warnings:
             headers.append((WARNINGS, ",".join(judgement.warnings).encode()))
-        if judgement.traceparent:
-            headers.append((TRACEPARENT, judgement.traceparent.encode()))
+        if traceparent or judgement.traceparent:
+            headers.append((TRACEPARENT, traceparent or judgement.traceparent.encode()))
         return headers

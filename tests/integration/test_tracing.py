@@ -1,0 +1,63 @@
+"""One event's trace, walked through every service: from the replayer's send to the push over WebSocket."""
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from dataforge.runtime.tracing import configure_tracing, stop_tracing
+from dataforge.testing.otlp import OtlpReceiver, ReceivedSpan
+
+from devstack.commands.replaying import horizons
+from devstack.demo.latency import watching
+from devstack.replay.purchases import read_purchases
+from devstack.replay.replay import Options, replay
+from devstack.replay.send import make_producer
+from devstack.stack import Stack
+
+RETAIL = Path(__file__).parents[2] / "domains" / "retail"
+WAY = {
+    "replayer": "send raw.retail.purchase.v1",
+    "landing-worker": "land",
+    "quality-worker": "judge",
+    "aggregator": "aggregate",
+    "ws-gateway": "push",
+}
+
+pytestmark = [pytest.mark.integration, pytest.mark.slow]
+
+
+def whole(spans: Sequence[ReceivedSpan]) -> list[str]:
+    """Ids of the traces that went all the way."""
+    seen: defaultdict[str, set[tuple[str, str]]] = defaultdict(set)
+    for span in spans:
+        seen[span.trace_id].add((span.service, span.name))
+    return [trace_id for trace_id, names in seen.items() if names >= set(WAY.items())]
+
+
+async def test_a_trace_goes_through_every_service(tmp_path: Path) -> None:
+    async with OtlpReceiver() as receiver:
+        env = {"DATAFORGE_OTLP_ENDPOINT": receiver.endpoint, "DATAFORGE_TRACE_RATIO": "1"}
+        stack = await asyncio.to_thread(Stack.start, tmp_path, [RETAIL], env=env)
+        try:
+            reach = stack.endpoints()
+            configure_tracing("replayer", receiver.endpoint)
+            async with watching(reach.ws_url, reach.api_token), make_producer(reach.kafka) as producer:
+                await replay(producer, read_purchases(200), Options(rate=100, trace_ratio=0.1), horizons())
+                await receiver.wait_for(lambda spans: bool(whole(spans)), deadline_s=60)
+        finally:
+            await asyncio.to_thread(stop_tracing)
+            await asyncio.to_thread(stack.stop)
+    spans = {(s.service, s.name): s for s in receiver.trace(whole(receiver.spans)[0])}
+    ids = {span.span_id: service for (service, _), span in spans.items()}
+
+    def parent(service: str) -> str:
+        return ids.get(spans[service, WAY[service]].parent_id, "")
+
+    assert [parent(s) for s in WAY] == ["", "replayer", "replayer", "quality-worker", "aggregator"]
+    batches = {span.span_id: span for span in receiver.spans if "messaging.batch.message_count" in span.attributes}
+    judged = spans["quality-worker", "judge"]
+    [(_, batch_id)] = judged.links
+    assert (judged.trace_id, spans["replayer", WAY["replayer"]].span_id) in batches[batch_id].links
