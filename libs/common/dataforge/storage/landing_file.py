@@ -6,7 +6,8 @@
 
 import struct
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from itertools import accumulate
 from typing import Any
 from zlib import crc32
 
@@ -23,6 +24,7 @@ MINUTE_MS = 60_000
 TAIL_BYTES = 64 * 1024
 """Enough of an object's end for nearly every footer; a larger one says its size."""
 
+HEADER = pa.struct([("name", pa.string()), ("value", pa.binary())])
 SCHEMA = pa.schema(
     [
         pa.field("topic", pa.string(), nullable=False),
@@ -31,7 +33,7 @@ SCHEMA = pa.schema(
         pa.field("timestamp", pa.int64(), nullable=False),
         pa.field("key", pa.binary()),
         pa.field("value", pa.binary()),
-        pa.field("headers", pa.list_(pa.struct([("name", pa.string()), ("value", pa.binary())]))),
+        pa.field("headers", pa.list_(HEADER)),
     ]
 )
 
@@ -93,7 +95,7 @@ def encode(records: Sequence[Record], footer: Footer) -> bytes:
         pa.array([r.timestamp for r in records], pa.int64()),
         pa.array([r.key for r in records], pa.binary()),
         pa.array([r.value for r in records], pa.binary()),
-        pa.array([[{"name": n, "value": v} for n, v in r.headers] for r in records], SCHEMA.field("headers").type),
+        _headers(records),
     ]
     schema = SCHEMA.with_metadata({FOOTER_KEY: msgspec.json.encode(footer)})
     sink = pa.BufferOutputStream()
@@ -103,17 +105,31 @@ def encode(records: Sequence[Record], footer: Footer) -> bytes:
     return sink.getvalue().to_pybytes()
 
 
+def _headers(records: Sequence[Record]) -> pa.Array:
+    """Made of flat columns: a list of dicts per record would cost more than all else together."""
+    ends = pa.array(accumulate((len(r.headers) for r in records), initial=0), pa.int32())
+    flat = [header for r in records for header in r.headers]
+    names, values = pa.array([n for n, _ in flat], pa.string()), pa.array([v for _, v in flat], pa.binary())
+    pairs = pa.StructArray.from_arrays([names, values], fields=list(HEADER))
+    return pa.ListArray.from_arrays(ends, pairs, type=SCHEMA.field("headers").type)
+
+
+def _read_headers(column: pa.ChunkedArray) -> Iterator[list[tuple[str, bytes]]]:
+    for chunk in column.chunks:
+        pairs = chunk.flatten()
+        flat = list(zip(pairs.field("name").to_pylist(), pairs.field("value").to_pylist(), strict=True))
+        lengths = chunk.value_lengths().to_pylist()
+        yield from (flat[end - n : end] for n, end in zip(lengths, accumulate(lengths), strict=True))
+
+
 def decode(data: bytes) -> tuple[Footer, list[LogRecord]]:
     """*Raises* `Fatal` where the bytes are no landing object."""
     try:
         table = pq.ParquetFile(pa.BufferReader(data)).read()
     except (pa.ArrowException, OSError) as error:
         raise Fatal(f"not a landing object: {error}") from error
-    columns = [table.column(name).to_pylist() for name in ("offset", "timestamp", "key", "value", "headers")]
-    records = [
-        LogRecord(offset, timestamp, key, value, [(h["name"], h["value"]) for h in headers or ()])
-        for offset, timestamp, key, value, headers in zip(*columns, strict=True)
-    ]
+    plain = [table.column(name).to_pylist() for name in ("offset", "timestamp", "key", "value")]
+    records = list(map(LogRecord, *plain, _read_headers(table.column("headers"))))
     return _footer(table.schema.metadata), records
 
 
