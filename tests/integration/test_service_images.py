@@ -2,7 +2,8 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Iterator
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import ExitStack
 from typing import Any
 
@@ -74,18 +75,24 @@ def services(containers: Containers, endpoints: Endpoints, contract: Contract) -
 async def ready(name: str, container: DockerContainer) -> None:
     address = f"http://127.0.0.1:{container.get_exposed_port(ADMIN_PORT)}/readyz"
     async with httpx.AsyncClient() as client:
-        answer = "nothing"
-        try:
-            async with asyncio.timeout(60):
-                while not answer.startswith("200"):
-                    try:
-                        got = await client.get(address)
-                        answer = f"{got.status_code} {got.text}"
-                    except httpx.TransportError as error:
-                        answer = str(error)
-                    await asyncio.sleep(0.1)
-        except TimeoutError:
-            pytest.fail(f"{name}: {answer}\n{container.get_logs()}")
+
+        async def is_ready() -> bool:
+            try:
+                return (await client.get(address)).is_success
+            except httpx.TransportError:
+                return False
+
+        await until(is_ready, {name: container})
+
+
+async def until(condition: Callable[[], Awaitable[bool]], containers: Mapping[str, DockerContainer]) -> None:
+    """*Raises* AssertionError with the containers' output where the condition is not true within a minute."""
+    deadline = time.monotonic() + 60
+    while not await condition():
+        if time.monotonic() > deadline:
+            output = (f"--- {name}\n{b''.join(each.get_logs()).decode()}" for name, each in containers.items())
+            pytest.fail(f"{condition.__name__}: not within a minute\n" + "\n".join(output))
+        await asyncio.sleep(0.1)
 
 
 @pytest.fixture
@@ -107,11 +114,15 @@ async def test_records_go_the_whole_way_through_the_images(
     assert {record.value: unpack(record.headers).verdict for record in judged} == SENT
     assert all(reason_of(record.headers) for record in judged if unpack(record.headers).verdict is not Verdict.VALID)
 
-    async with asyncio.timeout(60):
-        while (await state.owner(contract.judged_topic, 0))[1] < judged[-1].offset + 1:
-            await asyncio.sleep(0.1)
-        while not await landed(s3, f"landing/{contract.raw_topic}/0/"):
-            await asyncio.sleep(0.1)
+    async def counted() -> bool:
+        _, position = await state.owner(contract.name, 0)
+        return position == judged[-1].offset + 1
+
+    async def in_the_store() -> bool:
+        return bool(await landed(s3, f"landing/{contract.raw_topic}/0/"))
+
+    await until(counted, services)
+    await until(in_the_store, services)
 
 
 async def read(kafka: str, topic: str, count: int) -> list[Any]:
