@@ -6,6 +6,7 @@ from typing import Any
 import msgspec
 
 from dataforge.contracts.model import (
+    UNKNOWN,
     Contract,
     Dimension,
     Domain,
@@ -16,7 +17,7 @@ from dataforge.contracts.model import (
     Metric,
     Rolling,
 )
-from dataforge.kpi.columns import ALGEBRA, Column, ColumnKind
+from dataforge.kpi.columns import ALGEBRA, Column, ColumnKind, label_text
 from dataforge.kpi.plan import Row, plan
 from dataforge.state.model import Commit, window_key
 from dataforge.state.store import StateWriter
@@ -87,7 +88,9 @@ def sale(at_ms: int, store: str = "1", customer: str = "a", cents: int = 100, qu
 
 
 class KpiWriter:
-    """Owner of one partition of `sample_domain`: counts each event at once, commits when told to.
+    """Owner of one partition of a domain's first event: counts each event at once, commits when told to.
+
+    Events are dicts of fields, numbers already scaled; their time is in `at` (ms).
 
     No deduplication, lateness or TTL: it is there to have rows to read, not to be an aggregator.
     """
@@ -155,12 +158,17 @@ class KpiWriter:
     def _count(self, event: Mapping[str, Any], changed: dict[str, set[str]]) -> None:
         self.watermark = max(self.watermark, event["at"])
         for table in self._tables:
-            label = msgspec.json.encode([event[d.field] for d in table.dimensions]).decode()
+            label = msgspec.json.encode([_label(d, event) for d in table.dimensions]).decode()
             for size in table.windows_ms:
                 key = window_key(table.id, size, event["at"] // size * size)
                 row = self._held.setdefault(key, {}).setdefault(label, table.empty_row())
                 row[1:] = [_absorb(c, held, event) for c, held in zip(table.columns, row[1:], strict=True)]
                 changed.setdefault(key, set()).add(label)
+
+
+def _label(dimension: Dimension, event: Mapping[str, Any]) -> str:
+    value = label_text(event[dimension.field])
+    return value if dimension.lookup is None else dimension.lookup.get(value, UNKNOWN)
 
 
 def _absorb(column: Column, held: Any, event: Mapping[str, Any]) -> Any:
