@@ -13,7 +13,33 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-WORDS = "amber birch cedar delta ember fjord grove heron inlet jetty knoll larch maple nacre onyx pearl quartz ridge slate tidal umber vale willow yarrow zephyr".split()
+WORDS = [
+    "amber",
+    "birch",
+    "cedar",
+    "delta",
+    "ember",
+    "fjord",
+    "grove",
+    "heron",
+    "inlet",
+    "jetty",
+    "knoll",
+    "larch",
+    "maple",
+    "nacre",
+    "onyx",
+    "pearl",
+    "quartz",
+    "ridge",
+    "slate",
+    "tidal",
+    "umber",
+    "vale",
+    "willow",
+    "yarrow",
+    "zephyr",
+]
 WINDOWS = {"10s": 10_000, "1m": 60_000}
 
 
@@ -78,7 +104,14 @@ class GeneratedDomain:
                 self.count_field: {"type": "integer", "minimum": 0, "maximum": 1_000_000},
                 self.flag_field: {"type": "boolean"},
             },
-            "required": [self.id_field, self.time_field, self.key_field, self.money_field, self.count_field, self.flag_field],
+            "required": [
+                self.id_field,
+                self.time_field,
+                self.key_field,
+                self.money_field,
+                self.count_field,
+                self.flag_field,
+            ],
         }
         (home / f"{self.event}.v1.json").write_text(json.dumps(contract, indent=2))
         # JSON is YAML: written by json, so that no YAML writer of ours is trusted.
@@ -106,7 +139,9 @@ class GeneratedDomain:
                 self.flag_field: r.random() < 0.4,
             }
             if r.random() < 0.9:
-                event[self.label_field] = r.choice(["north", "süd", "東", 'a"b', "west|x"]) if r.random() < 0.9 else None
+                event[self.label_field] = (
+                    r.choice(["north", "süd", "東", 'a"b', "west|x"]) if r.random() < 0.9 else None
+                )
             found.append(event | {"_at": at})
         return found
 

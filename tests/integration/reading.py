@@ -15,20 +15,23 @@ T = TypeVar("T")
 
 
 class Api:
-    """*Raises* httpx.HTTPStatusError with the body in its text, so that a failing test says why."""
+    """An answer that is no success fails the test with its body, which says why."""
 
     def __init__(self, endpoints: Endpoints) -> None:
-        self._http = httpx.Client(
-            base_url=endpoints.api_url, headers={"Authorization": f"Bearer {endpoints.api_token}"}, timeout=60
-        )
+        self._url = endpoints.api_url
+        self._headers = {"Authorization": f"Bearer {endpoints.api_token}"}
 
     def get(self, path: str, **params: Any) -> dict[str, Any]:
-        answer = self._http.get(path, params={k: v for k, v in params.items() if v is not None})
+        asked = {k: v for k, v in params.items() if v is not None}
+        answer = httpx.get(self._url + path, params=asked, headers=self._headers, timeout=60)
         assert answer.is_success, f"{answer.status_code} {answer.text}"
         return answer.json()
 
-    def rows(self, metric: str, window: str, by: str = "", **params: Any) -> Iterator[dict[str, Any]]:
-        """Every row, through all pages."""
+    def rows(
+        self, metric: str, window: str, by: str = "", *, since: str | None = None, **params: Any
+    ) -> Iterator[dict[str, Any]]:
+        """Every row, through all pages; `since` is the API's `from`, a word that Python keeps for itself."""
+        params["from"] = since
         cursor = None
         while True:
             page = self.get("/metrics", metric=metric, window=window, by=by or None, cursor=cursor, **params)

@@ -50,7 +50,12 @@ async def test_a_trace_goes_through_every_service(tmp_path: Path) -> None:
         finally:
             await asyncio.to_thread(stop_tracing)
             await asyncio.to_thread(stack.stop)
-    spans = {(s.service, s.name): s for s in receiver.trace(whole(receiver.spans)[0])}
+    spans = {
+        (span.service, span.name): span
+        for span in receiver.trace(whole(receiver.spans)[0])
+        # judged records are landed too; here it is the raw one that matters
+        if span.name != "land" or span.attributes["messaging.destination.name"].startswith("raw.")
+    }
     ids = {span.span_id: service for (service, _), span in spans.items()}
 
     def parent(service: str) -> str:
