@@ -24,6 +24,9 @@ MINUTE_MS = 60_000
 TAIL_BYTES = 64 * 1024
 """Enough of an object's end for nearly every footer; a larger one says its size."""
 
+_DAMAGED = (pa.ArrowException, OSError, ValueError, TypeError, KeyError)
+"""What pyarrow raises, and what reading its columns raises, on bytes that are not such an object."""
+
 HEADER = pa.struct([("name", pa.string()), ("value", pa.binary())])
 SCHEMA = pa.schema(
     [
@@ -126,10 +129,10 @@ def decode(data: bytes) -> tuple[Footer, list[LogRecord]]:
     """*Raises* `Fatal` where the bytes are no landing object."""
     try:
         table = pq.ParquetFile(pa.BufferReader(data)).read()
-    except (pa.ArrowException, OSError) as error:
+        plain = [table.column(name).to_pylist() for name in ("offset", "timestamp", "key", "value")]
+        records = list(map(LogRecord, *plain, _read_headers(table.column("headers"))))
+    except _DAMAGED as error:
         raise Fatal(f"not a landing object: {error}") from error
-    plain = [table.column(name).to_pylist() for name in ("offset", "timestamp", "key", "value")]
-    records = list(map(LogRecord, *plain, _read_headers(table.column("headers"))))
     return _footer(table.schema.metadata), records
 
 
@@ -167,7 +170,7 @@ def footer_of(tail: bytes) -> Footer | int:
     try:
         # A Parquet file of nothing but its footer is enough for the metadata.
         schema = pq.read_schema(pa.BufferReader(b"PAR1" + tail[-needed:]))
-    except (pa.ArrowException, OSError) as error:
+    except _DAMAGED as error:
         raise Fatal(f"not a landing object: {error}") from error
     return _footer(schema.metadata)
 

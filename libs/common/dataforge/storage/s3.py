@@ -41,8 +41,10 @@ class S3Store:
     def __init__(
         self, bucket: str, *, endpoint: str | None = None, region: str = "us-east-1", timeout_s: float = 10.0,
         patience_s: float = 20.0, access_key: str | None = None, secret_key: str | None = None,
+        page_size: int = 1000,
     ) -> None:  # fmt: skip
         self._bucket, self._patience_s, self._attempt_s = bucket, patience_s, timeout_s
+        self._page_size = page_size
         self._session = aioboto3.Session(
             aws_access_key_id=access_key, aws_secret_access_key=secret_key, region_name=region
         )
@@ -95,7 +97,7 @@ class S3Store:
         token: str | None = None
         while True:
             more = {"ContinuationToken": token} if token else {"StartAfter": start_after}
-            ask = partial(self._s3.list_objects_v2, Bucket=self._bucket, Prefix=prefix, **more)
+            ask = partial(self._s3.list_objects_v2, Bucket=self._bucket, Prefix=prefix, MaxKeys=self._page_size, **more)
             answer = await self._patiently(ask, prefix)
             for entry in answer.get("Contents", ()):
                 yield entry["Key"]
