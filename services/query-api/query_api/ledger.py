@@ -43,6 +43,7 @@ def router(catalogue: Catalogue, state: StateReader, guards: Sequence[Callable[.
         responses=documented(
             (401, "unauthorized", "this needs a token", "send the header `Authorization: Bearer <token>`"),
             (404, "unknown_domain", "there is no domain 'bank'", "there are: retail"),
+            (422, "ambiguous", "name a domain", "there are: bank, retail"),
         ),
         tags=["health"],
     )

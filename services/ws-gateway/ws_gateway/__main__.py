@@ -1,6 +1,7 @@
 """python -m ws_gateway"""
 
 import asyncio
+import logging
 from functools import partial
 
 from dataforge.contracts.load import load_domains
@@ -31,5 +32,6 @@ async def main(stop: asyncio.Event, settings: GatewaySettings) -> None:
 if __name__ == "__main__":
     settings = load_settings(GatewaySettings)
     configure_logging("ws-gateway", settings.log_level)
+    logging.getLogger("picows").setLevel(logging.WARNING)  # it tells of every connection; the metrics do as well
     configure_tracing("ws-gateway", settings.otlp_endpoint, instance=settings.instance)
     run(partial(main, settings=settings))
