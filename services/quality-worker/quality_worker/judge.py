@@ -14,12 +14,13 @@ import msgspec
 
 from dataforge.contracts.compile import compile_contract, is_scaled, time_ms
 from dataforge.contracts.model import EventType, QualityRule
+from dataforge.contracts.reasons import Reason
 from dataforge.errors import Rejected
 from dataforge.stream.judged import TRACEPARENT, Verdict
 from dataforge.stream.records import Record
 
-from quality_worker.reasons import Reason
-from quality_worker.strict import check_keys, check_text, parse
+from quality_worker.quick import MAX_ID_LENGTH, compile_quick, compile_quotes
+from quality_worker.strict import check_depth, check_keys, check_syntax, check_text, plain_keys
 
 Holds = Callable[[Any], bool]
 
@@ -35,6 +36,8 @@ class Judgement(NamedTuple):
 
 
 VALID = Judgement(Verdict.VALID)
+_TRACEPARENT = re.compile(rb"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
+"""W3C trace context, version 00. Anything else in the header is not handed on."""
 
 
 class Judge:
@@ -43,14 +46,19 @@ class Judge:
         contract = event.contract
         self._compiled = compile_contract(contract)
         self._decode = self._compiled.decoder.decode
-        self._attributes = self._compiled.attributes
-        self._time_attribute = self._attributes[contract.time_field]
+        self._quick = compile_quick(event, self._compiled)
+        self._quotes = compile_quotes(event, self._compiled)
+        self._keyed = contract.key_field is not None
+        self._nests = any(field.type in ("object", "array") for field in contract.fields.values())
+        self._thorough = self._nests or self._compiled.validate is not None
+        attributes = self._compiled.attributes
+        self._time_attribute = attributes[contract.time_field]
         self._time_ms = time_ms(contract)
-        self._id_attribute = self._attributes[contract.id_field]
-        self._rules = [(rule, self._attributes[rule.field], _check(rule)) for rule in event.rules]
-        self._fields = len(contract.fields)
+        self._id_attribute = attributes[contract.id_field]
+        self._rules = [(rule, attributes[rule.field], _check(rule)) for rule in event.rules]
 
     def judge(self, record: Record) -> Judgement:
+        """*Guarantees*: never raises, whatever the record holds."""
         try:
             judgement = self._judge(record)
         except Rejected as error:
@@ -58,53 +66,56 @@ class Judge:
             judgement = Judgement(verdict, error.reason, error.detail)
         except Exception:  # noqa: BLE001 - whatever it is, it is this record's outcome (DESIGN R8)
             judgement = Judgement(Verdict.UNDECODABLE, Reason.JUDGE_ERROR, traceback.format_exc(limit=-5))
-        if record.headers:
-            for name, value in record.headers:
-                if name == TRACEPARENT:
-                    return judgement._replace(traceparent=value.decode("ascii", "replace"))
+        for name, value in record.headers:
+            if name == TRACEPARENT and value is not None and _TRACEPARENT.fullmatch(value):
+                return Judgement(*judgement[:4], value.decode("ascii"))
         return judgement
 
     def _judge(self, record: Record) -> Judgement:
         value = record.value or b""
-        check_text(value)
+        if not value or not value[0] or not value.isascii():
+            check_text(value)
         event = self._read(value)
-        if record.key is None and self.event.contract.key_field is not None:
+        if record.key is None and self._keyed:
             raise Rejected(
                 Reason.NULL_KEY,
                 f"the record has no key; produce it with {self.event.contract.key_field!r} as the key, "
                 "or repeats of it could land in another partition",
             )
-        self._check_values(event, value, record.timestamp)
-        return self._check_rules(event) if self._rules else VALID
+        if not self._thorough and self._quick(event, record.timestamp):
+            return VALID
+        self._check_values(event, record.timestamp)
+        self._check_schema(value)
+        return self._check_rules(event)
 
     def _read(self, value: bytes) -> Any:
         """Decoding is validation. *Raises* `Rejected`."""
+        if self._nests:
+            check_depth(value)
         try:
             event = self._decode(value)
-        except RecursionError:
-            parse(value)
-            raise
-        except msgspec.ValidationError as error:
-            parse(value)  # what comes after the first mistake may not even be JSON
-            check_keys(value, -1)
+        except (msgspec.DecodeError, RecursionError) as error:
+            # What comes after the first mistake may not even be JSON, or may be a second one.
+            check_syntax(value)
+            check_keys(value)
             raise _rejected(str(error)) from None
-        except msgspec.DecodeError as error:
-            raise Rejected(Reason.NOT_JSON, str(error), parses=False) from None
-        absent = sum(getattr(event, name) is msgspec.UNSET for name in self._compiled.optional)
-        check_keys(value, self._fields - absent)
+        if not plain_keys(value, self._quotes(event)):
+            check_keys(value)
         return event
 
-    def _check_values(self, event: Any, value: bytes, now_ms: int) -> None:
+    def _check_values(self, event: Any, now_ms: int) -> None:
         contract = self.event.contract
         for name, attribute, scale in self._compiled.decimals:
             number = getattr(event, attribute)
             if isinstance(number, float) and not is_scaled(number, scale):
                 raise Rejected(
                     Reason.TOO_MANY_DECIMALS,
-                    f"{name} is {number!r}; it may have {scale} decimals and be below 2^53 of them",
+                    f"{name} is {number!r}; it may have {scale} decimals and 15 digits in all",
                 )
-        if event_id_is_empty(getattr(event, self._id_attribute)):
-            raise Rejected(Reason.OUT_OF_RANGE, f"{contract.id_field} is empty; it must tell events apart")
+        event_id = getattr(event, self._id_attribute)
+        if isinstance(event_id, str) and not 0 < len(event_id) <= MAX_ID_LENGTH:
+            found = f"{len(event_id):,} characters long" if event_id else "empty"
+            raise Rejected(Reason.OUT_OF_RANGE, f"{contract.id_field} is {found}; 1 to {MAX_ID_LENGTH} are allowed")
         at_ms = self._time_ms(getattr(event, self._time_attribute))
         if at_ms > now_ms + contract.max_ahead_ms:
             raise Rejected(
@@ -112,7 +123,16 @@ class Judge:
             )
         if at_ms < now_ms - contract.max_age_ms:
             raise Rejected(Reason.TOO_OLD, _away(contract.time_field, now_ms - at_ms, "behind", contract.max_age_ms))
-        if self._compiled.validate and (problem := self._compiled.validate(msgspec.json.decode(value))):
+
+    def _check_schema(self, value: bytes) -> None:
+        """What msgspec cannot express. *Raises* `Rejected`."""
+        if self._compiled.validate is None:
+            return
+        try:
+            document = msgspec.json.decode(value)
+        except msgspec.DecodeError as error:  # it is JSON, so this is a number nobody can hold
+            raise Rejected(Reason.OUT_OF_RANGE, str(error)) from None
+        if problem := self._compiled.validate(document):
             raise Rejected(Reason.NOT_ALLOWED, problem)
 
     def _check_rules(self, event: Any) -> Judgement:
@@ -125,10 +145,6 @@ class Judge:
                 raise Rejected(rule.name, f"{rule.field} is {value!r}: {rule.why}")
             warnings += (rule.name,)
         return VALID._replace(warnings=warnings) if warnings else VALID
-
-
-def event_id_is_empty(event_id: Any) -> bool:
-    return event_id == ""
 
 
 def _away(field: str, distance_ms: int, where: str, allowed_ms: int) -> str:

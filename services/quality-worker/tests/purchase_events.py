@@ -1,10 +1,13 @@
 """A good purchase, and its event type."""
 
 import json
+import tempfile
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from dataforge.contracts.load import load_domains
+from dataforge.contracts.load import load_domain, load_domains
+from dataforge.contracts.model import EventType
 
 ROOT = Path(__file__).parents[3]
 PURCHASE = load_domains([ROOT / "domains" / "retail"])[0].event("purchase")
@@ -27,3 +30,14 @@ GOOD: dict[str, Any] = {
 
 def bytes_of(**changes: Any) -> bytes:
     return json.dumps({**GOOD, **changes}).replace('": ', '":').encode()
+
+
+def event_type(properties: Mapping[str, Any], required: Sequence[str], **keywords: Any) -> EventType:
+    """An event `shop.sale.v1` with fields `id` and `at` and whatever else its schema says, read as from a folder."""
+    notes = {"id": "id", "event_time": "at"}
+    schema = {"type": "object", "x-dataforge": notes, "properties": properties, "required": required, **keywords}
+    with tempfile.TemporaryDirectory() as parent:
+        folder = Path(parent) / "shop"
+        folder.mkdir()
+        (folder / "sale.v1.json").write_text(json.dumps(schema))
+        return load_domain(folder).event("sale")

@@ -1,19 +1,22 @@
 """Properties of the judge: it never raises, is a pure function, and finds every duplicate key."""
 
 import json
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from dataforge.contracts.reasons import UNDECODABLE, Reason
 from dataforge.errors import Rejected
 from dataforge.stream.judged import TRACEPARENT, Verdict
 from dataforge.stream.records import LogRecord
 
-from purchase_events import GOOD, NOW_MS, PURCHASE, bytes_of
-from quality_worker.judge import Judge
-from quality_worker.reasons import UNDECODABLE, Reason
-from quality_worker.strict import check_keys
+from purchase_events import GOOD, NOW_MS, PURCHASE, bytes_of, event_type
+from quality_worker.judge import VALID, Judge, Judgement
+from quality_worker.quick import MAX_ID_LENGTH
+from quality_worker.strict import MAX_DEPTH, check_keys
 
 JUDGE = Judge(PURCHASE)
 RULES = {rule.name for rule in PURCHASE.rules}
@@ -77,32 +80,116 @@ objects = st.recursive(
 )
 
 
-def dump(value: Any, colon: str) -> tuple[str, bool, int]:
-    """(JSON text, whether some object has a key twice, keys of the top object). Objects are tuples of pairs."""
+def dump(value: Any, colon: str) -> tuple[str, bool]:
+    """JSON text, and whether some object has a key twice. Objects are tuples of pairs."""
     if isinstance(value, tuple):
         parts = [(json.dumps(k), dump(v, colon)) for k, v in value]
         text = "{" + ",".join(f"{k}{colon}{v[0]}" for k, v in parts) + "}"
-        return text, len({k for k, _ in value}) < len(value) or any(v[1] for _, v in parts), len(value)
+        return text, len({k for k, _ in value}) < len(value) or any(v[1] for _, v in parts)
     if isinstance(value, list):
         inner = [dump(v, colon) for v in value]
-        return "[" + ",".join(v[0] for v in inner) + "]", any(v[1] for v in inner), 0
-    return json.dumps(value), False, 0
+        return "[" + ",".join(v[0] for v in inner) + "]", any(v[1] for v in inner)
+    return json.dumps(value), False
+
+
+colons = st.sampled_from([":", ": ", " :", "\n:"])
 
 
 @settings(max_examples=300)
-@given(st.lists(st.tuples(keys, objects), max_size=5).map(tuple), st.sampled_from([":", ": ", " :", "\n:"]))
-def test_duplicate_keys_are_found_exactly_where_they_are(value: Any, colon: str) -> None:
-    text, twice, _ = dump(value, colon)
-    distinct = len({key for key, _ in value})
+@given(st.lists(st.tuples(keys, objects), max_size=5).map(tuple), colons)
+def test_the_slow_look_finds_duplicate_keys_exactly_where_they_are(value: Any, colon: str) -> None:
+    text, twice = dump(value, colon)
     try:
-        check_keys(text.encode(), distinct)
+        check_keys(text.encode())
         found = False
     except Rejected as error:
         found = error.reason == Reason.DUPLICATE_KEYS
     assert found == twice
 
 
+OPEN = event_type(
+    {
+        "id": {"type": "string"},
+        "at": {"type": "integer", "x-time": "epoch_ms"},
+        "text": {"type": ["string", "null"]},
+        "maybe": {"type": ["string", "null"]},
+        "count": {"type": "integer"},
+        "flag": {"type": "boolean"},
+    },
+    required=["id", "at", "text"],
+)
+OPEN_JUDGE = Judge(OPEN)
+extras = st.tuples(st.sampled_from(["text", "maybe"]), st.none() | st.text(max_size=3)) | st.sampled_from(
+    [("count", 1), ("flag", True), ("other", 1), ("other", "x")]
+)
+
+
+@settings(max_examples=400)
+@given(st.lists(extras, max_size=5), st.sampled_from(["i", 'i"', "i\\"]), colons)
+def test_no_way_of_writing_an_event_hides_a_key_that_is_there_twice(
+    extra: list[tuple[str, Any]], event_id: str, colon: str
+) -> None:
+    """The fast look over optional, nullable and unknown fields never passes what the slow one would find."""
+    pairs = [("id", event_id), ("at", NOW_MS), ("text", None), *extra]
+    text, twice = dump(tuple(pairs), colon)
+    judgement = OPEN_JUDGE.judge(record(text.encode()))
+    assert judgement.reason == (Reason.DUPLICATE_KEYS if twice else "")
+
+
+SLOW_JUDGE = Judge(PURCHASE)
+SLOW_JUDGE._quick = lambda _event, _now: False
+money_or_not = st.integers(-(10**7), 10**7).map(lambda n: n / 1000) | st.floats()
+
+
+@settings(max_examples=400)
+@given(money_or_not, st.integers(-1, 3), st.sampled_from([995242, 1]), st.integers(-367, 3), st.integers(0, 2000))
+def test_the_quick_look_says_yes_to_nothing_the_slow_one_objects_to(
+    paid: float, quantity: int, product: int, days: int, ms: int
+) -> None:
+    at = datetime.fromtimestamp(NOW_MS / 1000, UTC) + timedelta(days=days, milliseconds=ms - 1000)
+    value = bytes_of(sales_value=paid, quantity=quantity, product_id=product, occurred_at=at.isoformat())
+    fast = JUDGE.judge(record(value))
+    assert fast == SLOW_JUDGE.judge(record(value))
+
+
+def test_a_number_too_long_for_any_reader_is_a_number_all_the_same() -> None:
+    for field in ("basket_id", "sales_value"):
+        for digits in (30, 400, 5_000):
+            value = bytes_of(**{field: "@@"}).replace(b'"@@"', b"9" * digits)
+            assert JUDGE.judge(record(value)).verdict is Verdict.QUARANTINED
+            assert JUDGE.judge(record(value + b"x")).reason == Reason.NOT_JSON
+
+
+@pytest.mark.parametrize("depth", [MAX_DEPTH - 1, MAX_DEPTH])
+@pytest.mark.parametrize("opening", [b"[", b'{"a":'])
+def test_depth_is_judged_the_same_however_deep_the_stack_is(depth: int, opening: bytes) -> None:
+    value = bytes_of(note="@@").replace(b'"@@"', opening * depth + b"1" + (b"]" if opening == b"[" else b"}") * depth)
+
+    def below(frames: int) -> Judgement:
+        return below(frames - 1) if frames else JUDGE.judge(record(value))
+
+    expected = Reason.TOO_DEEP if depth == MAX_DEPTH else ""
+    assert {below(frames).reason for frames in (0, 50, 300)} == {expected}
+
+
+def test_brackets_in_text_are_not_depth() -> None:
+    assert JUDGE.judge(record(bytes_of(note='[{\\"' * 1_000))).verdict is Verdict.VALID
+
+
 def test_a_trace_goes_on_with_whatever_verdict() -> None:
     header = (TRACEPARENT, b"00-" + b"1" * 32 + b"-" + b"2" * 16 + b"-01")
     for value in (bytes_of(), b"?"):
         assert JUDGE.judge(record(value)._replace(headers=[header])).traceparent == header[1].decode()
+
+
+@pytest.mark.parametrize("header", [None, b"", b"\xff", b"00-" + b"1" * 32, b"0" * 1_000_000])
+def test_a_broken_trace_header_is_not_handed_on(header: bytes | None) -> None:
+    headers: Any = [(TRACEPARENT, header)]
+    assert JUDGE.judge(record(bytes_of())._replace(headers=headers)) == VALID
+
+
+def test_an_id_as_long_as_a_document_is_none() -> None:
+    longest = "x" * MAX_ID_LENGTH
+    for event_id, reason in ((longest, ""), (longest + "x", Reason.OUT_OF_RANGE)):
+        value = json.dumps({"id": event_id, "at": NOW_MS, "text": None}).encode()
+        assert OPEN_JUDGE.judge(record(value)).reason == reason

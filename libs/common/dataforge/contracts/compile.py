@@ -16,8 +16,9 @@ from msgspec import UNSET, Meta, Struct, UnsetType, defstruct
 
 from dataforge.contracts.model import Contract, Field
 
-MAX_SAFE = 2**53
-"""Scaled decimals stay below it, where a double still tells neighbours apart."""
+MAX_SAFE = 10**15
+"""Scaled decimals stay within it: a double gives back 15 digits exactly. Towards 2**53 multiplying by the scale is
+off by one now and then."""
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MILLISECOND = timedelta(milliseconds=1)
@@ -59,7 +60,7 @@ def scaled(value: float, scale: int) -> int:
 def is_scaled(value: float, scale: int) -> bool:
     """Whether the value is a decimal of at most `scale` digits, small enough to be exact."""
     whole = value * 10**scale
-    return -MAX_SAFE < whole < MAX_SAFE and round(whole) / 10**scale == value
+    return -MAX_SAFE <= whole <= MAX_SAFE and round(whole) / 10**scale == value
 
 
 def time_ms(contract: Contract) -> Callable[[Any], int]:
