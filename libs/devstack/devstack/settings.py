@@ -23,3 +23,8 @@ def default_data_dir() -> Path:
 def inherited() -> dict[str, str]:
     """The caller's environment, for the children: what the stack does not set itself is the user's to choose."""
     return {name: value for name, value in os.environ.items() if name != "CLASSPATH"}
+
+
+def otlp_endpoint() -> str | None:
+    """Where the replayer's own spans go: DATAFORGE_OTLP_ENDPOINT, as for every service."""
+    return os.environ.get("DATAFORGE_OTLP_ENDPOINT") or None

@@ -9,6 +9,8 @@ import msgspec
 import typer
 from rich.console import Console
 
+from dataforge.runtime.tracing import configure_tracing, stop_tracing
+
 from devstack.commands import replaying
 from devstack.commands.options import Data, Json, data_dir
 from devstack.commands.replaying import horizons, pace, sending, share
@@ -19,6 +21,7 @@ from devstack.replay.purchases import read_purchases
 from devstack.replay.replay import Options, Replayed
 from devstack.replay.replay import replay as replay_purchases
 from devstack.replay.send import make_producer
+from devstack.settings import otlp_endpoint
 from devstack.stack import Stack
 
 app = typer.Typer()
@@ -60,7 +63,11 @@ def replay(
     kafka = bootstrap or Stack.attach(data_dir(data)).endpoints().kafka
     console = Console(stderr=True)
     kept = Manifest() if manifest else None
-    done = asyncio.run(_replay(kafka, events, options, kept, console))
+    configure_tracing("replayer", otlp_endpoint())
+    try:
+        done = asyncio.run(_replay(kafka, events, options, kept, console))
+    finally:
+        stop_tracing()
     if kept is not None and manifest is not None:
         kept.write(manifest)
     if json:
