@@ -28,10 +28,10 @@ start() {
 }
 
 stop() {
-  [ -s build/dockerd.pid ] || { log "none was started here"; return; }
   local pid
-  pid=$(cat build/dockerd.pid)
-  kill "$pid" 2>/dev/null || true
+  pid=$(cat build/dockerd.pid 2>/dev/null) && [ "$(ps -o comm= -p "$pid")" = dockerd ] ||
+    { log "none runs that was started here"; return; }
+  kill "$pid"
   for _ in $(seq 120); do kill -0 "$pid" 2>/dev/null || { log "stopped"; return; }; sleep 0.25; done
   log "dockerd (pid $pid) did not stop within 30 s"
   exit 1
