@@ -4,6 +4,7 @@ msgspec checks what it can express, at C speed; what it cannot goes to jsonschem
 ask for it. A projection decodes just some fields of an event that was judged valid already.
 """
 
+import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -15,6 +16,7 @@ import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType, defstruct
 
 from dataforge.contracts.model import Contract, Field
+from dataforge.errors import DataForgeError
 
 MAX_SAFE = 10**15
 """Scaled decimals stay within it: a double gives back 15 digits exactly. Towards 2**53 multiplying by the scale is
@@ -46,6 +48,14 @@ _KEYWORDS = {
     "number": _BOUNDS,
 }
 _PLAIN: dict[str, Any] = {"boolean": bool, "object": dict[str, Any], "array": list[Any]}
+
+
+class UncompilableError(DataForgeError):
+    """A contract that is a JSON Schema and cannot be used all the same. `field` is where, if it is in one field."""
+
+    def __init__(self, message: str, field: str | None) -> None:
+        super().__init__(message)
+        self.field = field
 
 
 class Decoder(Protocol):
@@ -99,7 +109,7 @@ def compile_contract(contract: Contract) -> Compiled:
     closed = contract.schema.get("additionalProperties") is False
     attributes = attributes_of(contract.fields)
     struct = _struct(contract, contract.fields, attributes, constrained=True, closed=closed)
-    validator = jsonschema_rs.Draft202012Validator(dict(contract.schema)) if _beyond_msgspec(contract) else None
+    validator = _validator(contract) if _beyond_msgspec(contract) else None
     return Compiled(
         contract,
         msgspec.json.Decoder(struct),
@@ -108,6 +118,19 @@ def compile_contract(contract: Contract) -> Compiled:
         tuple((f.name, attributes[f.name], f.scale) for f in contract.fields.values() if f.scale),
         partial(_first_error, validator) if validator else None,
     )
+
+
+def _validator(contract: Contract) -> Any:
+    try:
+        return jsonschema_rs.Draft202012Validator(dict(contract.schema), retriever=_no_retrieval)
+    except (ValueError, jsonschema_rs.ReferencingError) as error:
+        path = getattr(error, "instance_path", [])
+        field = str(path[1]) if len(path) > 1 and path[0] == "properties" else None
+        raise UncompilableError(getattr(error, "message", str(error)), field) from None
+
+
+def _no_retrieval(uri: str) -> Any:
+    raise ValueError(f"{uri} is not in the contract; a $ref can only point into the file itself")
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,26 +179,43 @@ def _struct(
 
 
 def _type(contract: Contract, field: Field, spec: Mapping[str, Any]) -> Any:
-    if field.name == contract.time_field and contract.time_format == "date-time":
+    if _is_date_time(contract, field):
         return Annotated[datetime, Meta(tz=True)]
     if field.type in _PLAIN:
         return _PLAIN[field.type]
     if _enum_of_text(field, spec):
         return Literal[tuple(v for v in spec["enum"] if v is not None)]
-    bounds = {to: spec[key] for key, to in _KEYWORDS[field.type].items() if key in spec}
+    plain = {"string": str, "integer": int, "number": float}[field.type]
+    bounds = _bounds(field, spec) or {}
     if field.type == "integer":
         # Beyond 64 bits no reader of the lake could hold it. A bound of the contract may be narrower, not wider.
         if "gt" not in bounds:
             bounds["ge"] = max(bounds.get("ge", -(2**63)), -(2**63))
         if "lt" not in bounds:
             bounds["le"] = min(bounds.get("le", 2**63 - 1), 2**63 - 1)
-        return Annotated[int, Meta(**bounds)]
-    plain = str if field.type == "string" else float
     return Annotated[plain, Meta(**bounds)] if bounds else plain
 
 
+def _bounds(field: Field, spec: Mapping[str, Any]) -> dict[str, Any] | None:
+    """The constraints as msgspec knows them; None where it cannot hold one (both limits of a side, a fraction for a
+    whole number, a pattern of another dialect): jsonschema-rs then checks them all.
+    """
+    bounds = {to: spec[key] for key, to in _KEYWORDS.get(field.type, {}).items() if key in spec}
+    try:
+        kind = {"string": str, "integer": int, "number": float}.get(field.type)
+        msgspec.json.Decoder(Annotated[kind, Meta(**bounds)] if bounds else Any)
+    except (TypeError, ValueError, OverflowError, re.error):
+        return None
+    return bounds
+
+
+def _is_date_time(contract: Contract, field: Field) -> bool:
+    return field.name == contract.time_field and contract.time_format == "date-time"
+
+
 def _enum_of_text(field: Field, spec: Mapping[str, Any]) -> bool:
-    return field.type == "string" and "enum" in spec and all(isinstance(v, str | None) for v in spec["enum"])
+    values = spec.get("enum", [None])
+    return field.type == "string" and set(map(type, values)) in ({str}, {str, type(None)})
 
 
 def _beyond_msgspec(contract: Contract) -> bool:
@@ -185,8 +225,10 @@ def _beyond_msgspec(contract: Contract) -> bool:
         return True
     for name, spec in schema["properties"].items():
         field = contract.fields[name]
-        known = _ANNOTATIONS | set(_KEYWORDS.get(field.type, ()))
-        known |= {"enum"} if _enum_of_text(field, spec) else set()
+        known = _ANNOTATIONS.copy()
+        if not _is_date_time(contract, field) and _bounds(field, spec) is not None:
+            known |= set(_KEYWORDS.get(field.type, ()))
+        known |= {"enum"} if _enum_of_text(field, spec) and not _is_date_time(contract, field) else set()
         known |= {"format"}  # an annotation in JSON Schema; the event time's is checked by its type
         if set(spec) - known or any(isinstance(spec.get(k), dict) for k in known):
             return True

@@ -1,8 +1,9 @@
 """Reads `<event>.v<N>.json`: JSON Schema 2020-12 with the annotations of docs/specs/domain.md."""
 
 import json
+import math
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, cast
@@ -17,9 +18,13 @@ from dataforge.contracts.problems import Problems, suggestion
 FILE_NAME = re.compile(r"(?P<event>.+)\.v(?P<version>[1-9]\d{0,3})\.json")
 MAX_SCALE = 9
 DAY_MS = 86_400_000
+DIALECT = "https://json-schema.org/draft/2020-12/schema"
+
+_UNWRITABLE = re.compile(r'["\\\x00-\x1f]')
 
 TimeFormat = Literal["date-time", "epoch_ms", "epoch_s"]
 FieldType = Literal["string", "integer", "number", "boolean", "object", "array"]
+_COMPARABLE: Mapping[str, Any] = {"string": str, "integer": int | float, "number": int | float, "boolean": bool}
 _TYPES = ("string", "integer", "number", "boolean", "object", "array")
 
 
@@ -38,6 +43,27 @@ class ContractFile:
     key_field: str | None
     max_ahead_ms: int
     max_age_ms: int
+    lines: Mapping[str, int]
+    """Field -> its line."""
+
+    def is_date_time(self, name: str) -> bool:
+        """Whether a field is the event time as text, which decodes to a time: no text, number or label."""
+        return name == self.time_field and self.time_format == "date-time"
+
+    def misfit(self, name: str, value: Any) -> str | None:
+        """Why a field cannot be compared with `value`; None where it can."""
+        kind = self.fields[name].type
+        if kind in ("object", "array"):
+            return f"{name!r} is an {kind}; only single values are compared"
+        if self.is_date_time(name):
+            return f"{name!r} is the event time; windows are by time, conditions are not"
+        if value is None:
+            return "null is equal to nothing here: a null or missing field fulfils no condition"
+        if not isinstance(value, _COMPARABLE[kind]) or (isinstance(value, bool) and kind != "boolean"):
+            return f"{name!r} is a {kind}, and {value!r} is not" + (" (put it in quotes)" if kind == "string" else "")
+        if isinstance(value, float) and not math.isfinite(value):
+            return f"{value!r} is no number to compare with"
+        return None
 
 
 def read_contract(file: Path, problems: Problems) -> ContractFile | None:
@@ -50,11 +76,15 @@ def read_contract(file: Path, problems: Problems) -> ContractFile | None:
     root = read_document(file, problems)
     if root is None or len(problems.found) > before:
         return None
+    if isinstance(root.value, dict) and "$schema" in root.value and root.value["$schema"].plain != DIALECT:
+        problems.add(file, root.value["$schema"].line, f'"$schema" must be {DIALECT!r}, or may be left away')
+        return None
+    schema = json.loads(file.read_text(encoding="utf-8"))
     try:
-        schema = json.loads(file.read_text(encoding="utf-8"))
         jsonschema_rs.meta.validate(schema)
-    except ValueError as error:
-        problems.add(file, 0, f"is not a JSON Schema (2020-12): {error}")
+    except jsonschema_rs.ValidationError as error:
+        at = root.at(error.instance_path)
+        problems.add(file, at.line, f"{_named_path(error.instance_path)} is not JSON Schema (2020-12): {error.message}")
         return None
     reader = _Reader(Section(root, "the contract", problems))
     contract = reader.read(file, name["event"], int(name["version"]), schema)
@@ -75,7 +105,7 @@ class _Reader:
         if "x-dataforge" not in self.root.entries:
             self.root.problem('the contract needs "x-dataforge": {"id": …, "event_time": …}')
             notes.entries = {}
-            return ContractFile(file, event, version, schema, {}, "", "", "date-time", None, 0, 0)
+            return ContractFile(file, event, version, schema, {}, "", "", "date-time", None, 0, 0, {})
         id_field = self._named(notes, "id", ("string", "integer"))
         time_field = self._named(notes, "event_time", ("string", "integer"))
         key_field = self._named(notes, "key", _TYPES, required=False)
@@ -86,7 +116,7 @@ class _Reader:
         notes.finish()
         return ContractFile(
             file, event, version, schema, self.fields, id_field or "", time_field or "",
-            self._time_format(time_field), key_field, ahead, age,
+            self._time_format(time_field), key_field, ahead, age, {n: node.line for n, node in self.nodes.items()},
         )  # fmt: skip
 
     def _read_fields(self) -> None:
@@ -100,6 +130,8 @@ class _Reader:
         for name, node in properties:
             spec = Section(node, f"field {name!r}", self.root.problems)
             types = _types_of(spec)
+            if _UNWRITABLE.search(name):
+                spec.problem(f"field {name!r}: a name may not hold quotes, backslashes or control characters")
             scale = spec.scalar("x-scale", int, 0) or 0
             if not 0 <= scale <= MAX_SCALE or (scale and types[:1] != ["number"]):
                 spec.problem(f'field {name!r}: "x-scale" is 1 to {MAX_SCALE}, on a "number"', spec.get("x-scale"))
@@ -159,3 +191,7 @@ def _types_of(spec: Section) -> list[str]:
         spec.problem(f'{spec.what} needs one "type" (of {", ".join(_TYPES)}), beside which only "null" may stand')
         return []
     return plain + ["null"] * ("null" in types)
+
+
+def _named_path(path: Sequence[str | int]) -> str:
+    return "/".join(map(str, path)) or "the contract"

@@ -3,7 +3,9 @@
 JSON is read by the same parser: YAML 1.2's flow style covers it, and every value keeps its line.
 """
 
-from collections.abc import Iterator
+import json
+import re
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -33,15 +35,29 @@ class Node:
             return [v.plain for v in self.value]
         return self.value
 
+    def at(self, path: Iterable[str | int]) -> "Node":
+        """The node at the end of `path`, or the last one on the way that is there."""
+        node = self
+        for step in path:
+            try:
+                node = node.value[step]
+            except (KeyError, IndexError, TypeError):
+                break
+        return node
+
 
 class _Loader(yaml.SafeLoader):
-    """Safe, and without YAML's surprises: `yes` and dates stay strings."""
+    """Safe, and as YAML 1.2 reads plain words: `no`, `on`, dates, `1:30` and `007` are text, as their author thinks."""
 
 
-_Loader.yaml_implicit_resolvers = {
-    first: [(tag, pattern) for tag, pattern in found if tag not in ("tag:yaml.org,2002:timestamp",)]
-    for first, found in yaml.SafeLoader.yaml_implicit_resolvers.items()
-}
+_Loader.yaml_implicit_resolvers = {}
+for _tag, _pattern, _first in (
+    ("null", r"~|null|Null|NULL|", ["~", "n", "N", ""]),
+    ("bool", r"true|True|TRUE|false|False|FALSE", list("tTfF")),
+    ("int", r"[-+]?(?:0|[1-9][0-9]*)", list("-+0123456789")),
+    ("float", r"[-+]?(?:0|[1-9][0-9]*)?(?:\.[0-9]+(?:[eE][-+]?[0-9]+)?|\.|[eE][-+]?[0-9]+)", list("-+.0123456789")),
+):
+    _Loader.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", re.compile(rf"(?:{_pattern})\Z"), _first)
 
 
 def read_document(file: Path, problems: Problems) -> Node | None:
@@ -54,32 +70,85 @@ def read_document(file: Path, problems: Problems) -> Node | None:
         problems.add(file, 0, f"cannot be read: {error}")
         return None
     try:
-        loader = _Loader(text.replace("\t", "  ") if file.suffix == ".json" else text)
+        if file.suffix == ".json":
+            json.loads(text, parse_constant=_no_constant)  # exact about what JSON is, which YAML is not
+            text = text.replace("\t", "  ").replace("\x7f", "\\x7f")
+        loader = _Loader(text)
         try:
             root = loader.get_single_node()
-            return _convert(loader, root, file, problems) if root is not None else None
+            return _Converter(loader, file, problems).convert(root) if root is not None else None
         finally:
             loader.dispose()
+    except json.JSONDecodeError as error:
+        problems.add(file, error.lineno, f"is not valid JSON: {error.msg}")
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 0
-        problems.add(file, line, f"is not valid {'JSON' if file.suffix == '.json' else 'YAML'}: {error.problem}")
-        return None
+        problems.add(file, line, f"is not valid {_kind(file)}: {error.problem}")
+    except RecursionError:
+        problems.add(file, 0, "is nested too deeply to be read")
+    except (yaml.YAMLError, ValueError) as error:
+        problems.add(file, 0, f"is not valid {_kind(file)}: {error}")
+    return None
 
 
-def _convert(loader: _Loader, node: yaml.Node, file: Path, problems: Problems) -> Node:
-    line = node.start_mark.line + 1
-    if isinstance(node, yaml.MappingNode):
+def _kind(file: Path) -> str:
+    return "JSON" if file.suffix == ".json" else "YAML"
+
+
+def _no_constant(text: str) -> None:
+    raise ValueError(f"{text} is no number in JSON")
+
+
+class _Converter:
+    """YAML's nodes to ours. An alias is the node it names; one that holds itself is a problem."""
+
+    def __init__(self, loader: _Loader, file: Path, problems: Problems) -> None:
+        self.loader, self.file, self.problems = loader, file, problems
+        self.done: dict[int, Node | None] = {}
+
+    def convert(self, node: yaml.Node) -> Node:
+        line = node.start_mark.line + 1
+        if id(node) in self.done:
+            found = self.done[id(node)]
+            if found is None:
+                self.problems.add(self.file, line, "an alias (*name) may not stand inside of what it names")
+                return Node(self.file, line, None)
+            return found
+        self.done[id(node)] = None
+        if isinstance(node, yaml.MappingNode):
+            value: Any = self._mapping(node)
+        elif isinstance(node, yaml.SequenceNode):
+            value = [self.convert(child) for child in node.value]
+        else:
+            value = self._scalar(node, line)
+        self.done[id(node)] = made = Node(self.file, line, value)
+        return made
+
+    def _mapping(self, node: yaml.MappingNode) -> dict[str, Node]:
         found: dict[str, Node] = {}
         for key_node, value_node in node.value:
-            key = str(loader.construct_object(key_node))
+            line = key_node.start_mark.line + 1
+            if not isinstance(key_node, yaml.ScalarNode) or key_node.value == "<<":
+                self.problems.add(self.file, line, "a key must be plain text; lists and merges (<<) are not read")
+                continue
+            key = self._text(key_node.value)
             if key in found:
-                problems.add(file, key_node.start_mark.line + 1, f"{key!r} is there twice; remove one")
-            child = _convert(loader, value_node, file, problems)
-            found[key] = Node(file, key_node.start_mark.line + 1, child.value)
-        return Node(file, line, found)
-    if isinstance(node, yaml.SequenceNode):
-        return Node(file, line, [_convert(loader, child, file, problems) for child in node.value])
-    return Node(file, line, loader.construct_object(node))
+                self.problems.add(self.file, line, f"{key!r} is there twice; remove one")
+            found[key] = Node(self.file, line, self.convert(value_node).value)
+        return found
+
+    def _scalar(self, node: yaml.Node, line: int) -> Any:
+        try:
+            value = self.loader.construct_object(node)
+        except ValueError as error:
+            self.problems.add(self.file, line, f"cannot be read: {error}")
+            return None
+        return self._text(value) if isinstance(value, str) else value
+
+    @staticmethod
+    def _text(text: str) -> str:
+        """JSON writes what is beyond U+FFFF as two escapes; YAML takes them for two characters."""
+        return text.encode("utf-16", "surrogatepass").decode("utf-16")
 
 
 class Section:
@@ -126,7 +195,7 @@ class Section:
 
     def sequence(self, key: str) -> list[Node]:
         node = self.get(key)
-        if node is None:
+        if node is None or node.value is None:
             return []
         if not isinstance(node.value, list):
             self.problem(f"{self.what}: {key!r} must be a list, not {node.plain!r}", node)

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 from zlib import crc32
 
+from dataforge.contracts.compile import UncompilableError, compile_contract
 from dataforge.contracts.contract import FILE_NAME, ContractFile, read_contract
 from dataforge.contracts.document import Section, read_document
 from dataforge.contracts.lookups import Lookups, read_lookups
@@ -72,6 +73,9 @@ def load_domain(folder: Path) -> Domain:
     metrics = read_metrics(folder, contracts, lookups, problems)
     problems.raise_any()
     events = tuple(_event_type(name, c, rules[e], metrics, e) for e, c in contracts.items())
+    for event, c in zip(events, contracts.values(), strict=True):
+        _try_compiling(event.contract, c, problems)
+    problems.raise_any()
     stamp = _stamp([[e.contract.fingerprint for e in events], repr(metrics), lookups])
     return Domain(name, partitions, events, lookups, stamp, description)
 
@@ -105,6 +109,14 @@ def _event_type(
         contract, rules, metrics.dimensions[key], metrics.metrics[key], metrics.lateness_ms, metrics.ttl_ms,
         metrics.label_cap, metrics.dedupe_ms,
     )  # fmt: skip
+
+
+def _try_compiling(contract: Contract, c: ContractFile, problems: Problems) -> None:
+    """What only shows when it is used (a pattern, a `$ref`) is a problem of the file, not of a worker's start."""
+    try:
+        compile_contract(contract)
+    except UncompilableError as error:
+        problems.add(c.file, c.lines.get(error.field or "", 0), str(error))
 
 
 def _comparable(value: Any) -> Any:

@@ -3,6 +3,7 @@
 import importlib.util
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.csv as csv
@@ -51,7 +52,7 @@ def _read_table(folder: Path, source: str, section: Section) -> pa.Table | None:
             case ".parquet":
                 return pq.read_table(file)
             case ".csv":
-                return csv.read_csv(file)
+                return _read_csv(file)
             case ".json" | ".jsonl" | ".ndjson":
                 return ndjson.read_json(file)
     except (pa.ArrowException, OSError) as error:
@@ -61,6 +62,16 @@ def _read_table(folder: Path, source: str, section: Section) -> pa.Table | None:
         f"{section.what}: {source!r} must be .parquet, .csv or .json (one object a line)", section.get("source")
     )
     return None
+
+
+def _read_csv(file: Path) -> pa.Table:
+    """Every column as text: `007` is not 7. An empty cell is null."""
+    with csv.open_csv(file) as reader:
+        names = reader.schema.names
+    types = dict.fromkeys(names, pa.string())
+    return csv.read_csv(
+        file, convert_options=csv.ConvertOptions(column_types=types, strings_can_be_null=True, null_values=[""])
+    )
 
 
 def _locate(folder: Path, source: str) -> Path | None:
@@ -74,15 +85,29 @@ def _locate(folder: Path, source: str) -> Path | None:
 
 def _columns(table: pa.Table, key: str, columns: list[str], section: Section) -> dict[str, dict[str, str]]:
     names = table.column_names
-    for name in (key, *columns):
-        if name not in names:
-            section.problem(f"{section.what}: its source has no column {name!r}{suggestion(name, names)}")
-    keys = [str(k) for k in table.column(key).to_pylist()] if key in names else []
-    found = {key: dict(zip(keys, keys, strict=True))}
-    if len(found[key]) < len(keys):
+    missing = [name for name in dict.fromkeys((key, *columns)) if name not in names]
+    for name in missing:
+        section.problem(f"{section.what}: its source has no column {name!r}{suggestion(name, names)}")
+    twice = sorted({name for name in (key, *(columns or names)) if names.count(name) > 1})
+    for name in twice:
+        section.problem(f"{section.what}: its source has the column {name!r} twice")
+    if missing or twice:
+        return {}
+    keys = [_text(k) for k in table.column(key).to_pylist()]
+    known = [k for k in keys if k is not None]
+    if len(set(known)) < len(known):
         section.problem(f"{section.what}: column {key!r} holds a value twice; a key names one row")
+    found = {key: dict(zip(known, known, strict=True))}
     for name in columns or [n for n in names if n != key]:
-        if name in names:
-            values = table.column(name).to_pylist()
-            found[name] = {k: str(v) for k, v in zip(keys, values, strict=True) if v is not None}
+        values = map(_text, table.column(name).to_pylist())
+        found[name] = {k: v for k, v in zip(keys, values, strict=True) if k is not None and v is not None}
     return found
+
+
+def _text(value: Any) -> str | None:
+    """As events write it: true, and 7 for a whole number that a table with gaps keeps as 7.0."""
+    if value is None or value != value:
+        return None
+    if isinstance(value, bool):
+        return str(value).lower()
+    return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)

@@ -8,7 +8,7 @@ from typing import Any, Literal, cast
 from dataforge.contracts.contract import ContractFile
 from dataforge.contracts.document import Node, Section, read_document
 from dataforge.contracts.lookups import Lookups
-from dataforge.contracts.model import Condition, Dimension, Field, Measure, MeasureKind, Metric, Rolling
+from dataforge.contracts.model import Condition, Dimension, Measure, MeasureKind, Metric, Rolling
 from dataforge.contracts.names import NAME_RULE, duration_ms, is_name
 from dataforge.contracts.problems import Problems, suggestion
 
@@ -48,8 +48,8 @@ class _Reader:
     def read(self) -> MetricsFile:
         defaults = MetricsFile()
         lateness = _duration(self.root, "lateness", defaults.lateness_ms)
-        ttl = _duration(self.root, "ttl", defaults.ttl_ms)
-        dedupe = _duration(self.root, "dedupe", defaults.dedupe_ms)
+        ttl = _duration(self.root, "ttl", max(defaults.ttl_ms, 2 * lateness))
+        dedupe = _duration(self.root, "dedupe", max(defaults.dedupe_ms, lateness))
         cap = self.root.scalar("label_cap", int, defaults.label_cap)
         if ttl <= lateness:
             self.root.problem(
@@ -82,6 +82,10 @@ class _Reader:
         for event in holders:
             if self.contracts[event].fields[str(source)].type in ("object", "array"):
                 section.problem(f"{section.what}: {source!r} is an object or array; a label is a single value")
+            if self.contracts[event].is_date_time(str(source)):
+                section.problem(f"{section.what}: {source!r} is the event time; windows are by time, labels are not")
+            if lookup and self.contracts[event].fields[str(source)].type not in ("string", "integer"):
+                section.problem(f"{section.what}: a lookup needs a string or an integer, and {source!r} is neither")
             self.dimensions[event][name] = Dimension(name, str(source), table)
 
     def _lookup(self, path: str, section: Section) -> Mapping[str, str] | None:
@@ -119,7 +123,7 @@ class _Reader:
                 section.get("windows"),
             )
         by = tuple(dict.fromkeys(self._by(section, event, node) for node in by_nodes)) or ((),)
-        conditions = _conditions(where, contract.fields) if where else ()
+        conditions = _conditions(where, contract) if where else ()
         if measure and windows:
             self.metrics[event][name] = Metric(name, measure, by, windows, rolling, conditions, unit, description)
 
@@ -184,7 +188,9 @@ class _Reader:
                 )
             else:
                 found.append(Rolling(size, every))
-        return tuple(sorted(found, key=lambda rolling: rolling.size_ms))
+        if len({rolling.size_ms for rolling in found}) < len(set(found)):
+            section.problem(f"{section.what}: two rolling windows have one size", section.get("rolling"))
+        return tuple(sorted(set(found), key=lambda rolling: rolling.size_ms))
 
 
 @dataclass(frozen=True, slots=True)
@@ -240,6 +246,8 @@ class _MeasureReader:
             )
         elif not numeric and found.type in ("object", "array"):
             self.section.problem(f"{self.section.what}: {name!r} is an {found.type}, not a single value", node)
+        elif self.contract.is_date_time(name):
+            self.section.problem(f"{self.section.what}: {name!r} is the event time, which windows are for", node)
         return name
 
     def _terms(self, section: Section, key: str) -> tuple[tuple[int, str], ...]:
@@ -277,26 +285,37 @@ class _MeasureReader:
         return Measure(MeasureKind.TOP_K, source, k=k or 10)
 
 
-def _conditions(section: Section, fields: Mapping[str, Field]) -> tuple[Condition, ...]:
+def _conditions(section: Section, contract: ContractFile) -> tuple[Condition, ...]:
     """`where: {status: paid}` or `{amount: {ge: 10, lt: 20}, shop: {in: [a, b]}}`; all must hold."""
     found: list[Condition] = []
     for name, node in section:
-        if name not in fields:
-            section.problem(f"{section.what}: there is no field {name!r}{suggestion(name, fields)}", node)
-        elif not isinstance(node.value, dict):
-            found.append(Condition(name, "eq", node.plain))
-        for op, value in node.value.items() if isinstance(node.value, dict) else ():
-            if op not in OPS:
-                section.problem(f"{section.what}: there is no {op!r}{suggestion(op, OPS)}", value)
-                continue
-            plain = value.plain
-            if op in ("in", "not_in"):
-                if not isinstance(plain, list):
-                    section.problem(f"{section.what}: {op!r} takes a list", value)
-                    continue
-                plain = tuple(plain)
-            found.append(Condition(name, cast("Literal['eq']", op), plain))
+        if name not in contract.fields:
+            section.problem(f"{section.what}: there is no field {name!r}{suggestion(name, contract.fields)}", node)
+            continue
+        clauses = node.value if isinstance(node.value, dict) else {"eq": node}
+        if not clauses:
+            section.problem(f"{section.what}: {name!r} needs a value, or one of {', '.join(OPS)} with one", node)
+        for op, value in clauses.items():
+            if condition := _condition(section, contract, name, op, value):
+                found.append(condition)
     return tuple(sorted(found, key=lambda c: (c.field, c.op, repr(c.value))))
+
+
+def _condition(section: Section, contract: ContractFile, name: str, op: str, node: Node) -> Condition | None:
+    plain, many = node.plain, op in ("in", "not_in")
+    if op not in OPS:
+        wrong: str | None = f"there is no {op!r}{suggestion(op, OPS)}"
+    elif many and not (isinstance(plain, list) and plain):
+        wrong = f"{op!r} takes a list of values"
+    elif contract.fields[name].type == "boolean" and op in ("lt", "le", "gt", "ge"):
+        wrong = f"{name!r} is a boolean, which has no order"
+    else:
+        misfits = (contract.misfit(name, value) for value in (plain if many else [plain]))
+        wrong = next((misfit for misfit in misfits if misfit), None)
+    if wrong:
+        section.problem(f"{section.what}: {wrong}", node)
+        return None
+    return Condition(name, cast("Literal['eq']", op), tuple(plain) if many else plain)
 
 
 def _duration(section: Section, key: str, default: int) -> int:

@@ -1,7 +1,8 @@
 """Reads `quality.yaml`: rules beyond the contract, and what breaking one means."""
 
+import math
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Literal, cast
 
@@ -11,6 +12,7 @@ from dataforge.contracts.lookups import Lookups
 from dataforge.contracts.model import QualityRule
 from dataforge.contracts.names import NAME_RULE, is_name
 from dataforge.contracts.problems import Problems, suggestion
+from dataforge.contracts.reasons import Reason
 
 CHECKS = (
     "minimum", "maximum", "exclusive_minimum", "exclusive_maximum", "in", "not_in", "matches", "in_lookup",
@@ -50,6 +52,8 @@ def _rule(entry: Section, lookups: Lookups) -> QualityRule | None:
     check = entry.section("check")
     if name is not None and not is_name(name):
         entry.problem(f"rule {name!r}: a name is {NAME_RULE}", entry.get("name"))
+    if name in set(Reason):
+        entry.problem(f"rule {name!r}: that is a reason of the platform's own; take another name", entry.get("name"))
     if action is not None and action not in ACTIONS:
         entry.problem(f"rule {name!r}: 'action' is quarantine or warn, not {action!r}", entry.get("action"))
     if check is None or len(check.entries) != 1:
@@ -69,7 +73,7 @@ def _value(kind: str, node: Node, check: Section, lookups: Lookups) -> Any:
     plain = node.plain
     if kind not in CHECKS:
         check.problem(f"there is no check {kind!r}{suggestion(kind, CHECKS)}", node)
-    elif kind in _NUMERIC and isinstance(plain, int | float) and not isinstance(plain, bool):
+    elif kind in _NUMERIC and isinstance(plain, int | float) and not isinstance(plain, bool) and math.isfinite(plain):
         return plain
     elif (
         kind in ("in", "not_in")
@@ -83,7 +87,7 @@ def _value(kind: str, node: Node, check: Section, lookups: Lookups) -> Any:
             return re.compile(plain)
         except re.error as error:
             check.problem(f"{plain!r} is not a pattern: {error}", node)
-    elif kind == "in_lookup" and plain in lookups:
+    elif kind == "in_lookup" and isinstance(plain, str) and plain in lookups:
         return frozenset(next(iter(lookups[plain].values())))
     elif kind == "in_lookup":
         check.problem(f"lookups.yaml has no {plain!r}{suggestion(str(plain), lookups)}", node)
@@ -111,11 +115,22 @@ def _events(entry: Section, rule: QualityRule | None, contracts: Mapping[str, Co
             f"rule {rule.name!r}: there is no field {rule.field!r}{suggestion(rule.field, known)}", entry.get("field")
         )
     for event in holders:
-        kind = contracts[str(event)].fields[rule.field].type
-        if rule.check in _NUMERIC and kind not in ("integer", "number"):
-            entry.problem(
-                f"rule {rule.name!r}: {rule.field!r} is a {kind}; {rule.check} needs a number", entry.get("check")
-            )
-        if rule.check == "matches" and kind != "string":
-            entry.problem(f"rule {rule.name!r}: {rule.field!r} is a {kind}; matches needs text", entry.get("check"))
+        if misuse := _misuse(rule, contracts[event]):
+            entry.problem(f"rule {rule.name!r}: {misuse}", entry.get("check"))
     return holders
+
+
+def _misuse(rule: QualityRule, contract: ContractFile) -> str | None:
+    """Why the check cannot be made of that field; None where it can."""
+    kind = contract.fields[rule.field].type
+    if contract.is_date_time(rule.field):
+        return f"{rule.field!r} is the event time; max_ahead and max_age of the contract limit it"
+    needed: Mapping[str, tuple[str, ...]] = {
+        **dict.fromkeys(_NUMERIC, ("integer", "number")),
+        "matches": ("string",),
+        "in_lookup": ("string", "integer"),
+    }
+    if kind not in needed.get(rule.check, (kind,)):
+        return f"{rule.field!r} is a {kind}; {rule.check} needs a {' or '.join(needed[rule.check])}"
+    values: Iterable[Any] = rule.value if rule.check in ("in", "not_in") else ()
+    return next(filter(None, (contract.misfit(rule.field, value) for value in values)), None)
