@@ -12,7 +12,7 @@ import msgspec
 
 from dataforge.kpi.catalogue import Selection
 from dataforge.kpi.instants import instant
-from dataforge.kpi.merge import Status, window_status
+from dataforge.kpi.status import Status, window_status
 from dataforge.kpi.value import value_of
 from dataforge.state.model import FeedEntry, PartitionRead
 

@@ -7,8 +7,9 @@ from typing import Any, NamedTuple
 import msgspec
 
 from dataforge.contracts.model import Rolling
-from dataforge.kpi.merge import Status, merge_rows, window_status
-from dataforge.kpi.plan import Row, View
+from dataforge.kpi.plan import View
+from dataforge.kpi.status import Status, window_status
+from dataforge.kpi.value import value_of
 from dataforge.state.model import PartitionRead
 
 LabelFilter = Callable[[tuple[str, ...]], bool]
@@ -37,7 +38,7 @@ def window_rows(
     for start in starts:
         status = window_status(start + size_ms, lateness_ms, watermarks)
         merged = _merged(view, (read.windows.get(start, {}) for read in reads), wanted)
-        rows += _rows(view, start, start + size_ms, merged, status)
+        rows += _rows(start, start + size_ms, merged, status)
     return rows
 
 
@@ -53,23 +54,27 @@ def rolling_rows(
     start = at_ms - rolling.size_ms
     status = window_status(at_ms, lateness_ms, (read.watermark for read in reads))
     panes = (labels for read in reads for pane, labels in read.windows.items() if start <= pane < at_ms)
-    return _rows(view, start, at_ms, _merged(view, panes, wanted), status)
+    return _rows(start, at_ms, _merged(view, panes, wanted), status)
 
 
 def _merged(
     view: View, parts: Iterable[Mapping[str, list[Any]]], wanted: LabelFilter | None
-) -> dict[tuple[str, ...], Row]:
+) -> dict[tuple[str, ...], tuple[Any, int]]:
+    """Labels -> (value, revision)."""
     found: defaultdict[str, list[list[Any]]] = defaultdict(list)
     for part in parts:
         for label, stored in part.items():
             found[label].append(stored)
-    merged: dict[tuple[str, ...], Row] = {}
+    merged: dict[tuple[str, ...], tuple[Any, int]] = {}
     for label, stored in found.items():
         labels = _labels.decode(label)
         if wanted is None or wanted(labels):
-            merged[labels] = merge_rows(view.table, [view.table.restore(row) for row in stored])
+            merged[labels] = value_of(view, stored)
     return merged
 
 
-def _rows(view: View, start: int, end: int, merged: dict[tuple[str, ...], Row], status: Status) -> list[KpiRow]:
-    return [KpiRow(start, end, labels, view.value(row), status, row[0]) for labels, row in sorted(merged.items())]
+def _rows(start: int, end: int, merged: dict[tuple[str, ...], tuple[Any, int]], status: Status) -> list[KpiRow]:
+    return [
+        KpiRow(start, end, labels, value, status, n)
+        for labels, (value, n) in sorted(merged.items(), key=lambda item: item[0])
+    ]
