@@ -72,6 +72,8 @@ class AggregatorPartition:
         self._claim = ""
         self._traces: list[str] = []
         self._committed = 0
+        self._unsafe: Commit | None = None
+        """Drained, and refused for want of memory: sent again as it is, before anything else is folded."""
         self._due = self._checked = 0.0
         self._fold: Fold
         self._windows: Windows
@@ -98,6 +100,10 @@ class AggregatorPartition:
         return self._committed
 
     async def take(self, batch: RecordBatch) -> None:
+        if self._unsafe is not None:
+            await self._commit()
+        if batch.start < self._fold.position:
+            return  # put back when its commit was refused; it was folded before that, and is safe by now
         with batch_trace("aggregate", batch.topic, batch.partition, batch.records) as traced:
             self._fold.fold(batch.records, batch.next)
             found = (traced.traceparent(index) for index in traced.records)
@@ -118,10 +124,14 @@ class AggregatorPartition:
             await self._commit()
 
     async def _commit(self) -> None:
-        commit = drain(self._compiled, self._fold, self._windows, self._claim, self._committed, self._traces)
-        self._traces = []
+        """*Raises* `Transient` where the store refused it; what was drained is then kept for the next try."""
+        commit = self._unsafe
+        if commit is None:
+            commit = drain(self._compiled, self._fold, self._windows, self._claim, self._committed, self._traces)
+            self._unsafe, self._traces = commit, []
         began = self._clock()
         await self._store.commit(self._compiled.name, self._tp.partition, commit)
+        self._unsafe = None
         self._measure(commit, self._clock() - began)
         self._committed = commit.position
         self._windows.drop_sealed(self._fold.watermark)

@@ -1,0 +1,120 @@
+"""What a partition's owner holds and what the store holds never part."""
+
+from collections.abc import Sequence
+
+import pytest
+from test_fold import values_of
+
+from dataforge.errors import Transient
+from dataforge.state.memory import MemoryState
+from dataforge.state.model import Commit
+from dataforge.stream.records import LogRecord, RecordBatch, TopicPartition
+
+from aggregator.partition import AggregatorPartition, Pace
+from sale_events import SECOND, START, compiled, judged, numbered, sale
+
+SHOP = compiled()
+TP = TopicPartition(SHOP.event.contract.judged_topic, 0)
+
+
+class FullState(MemoryState):
+    """Out of memory for the next `refusals` commits."""
+
+    refusals = 0
+
+    async def commit(self, name: str, partition: int, commit: Commit) -> None:
+        if self.refusals:
+            self.refusals -= 1
+            raise Transient("the state store is out of memory")
+        await super().commit(name, partition, commit)
+
+
+LOG = numbered(
+    [
+        judged(2, START, sale("a", START), base=0),
+        judged(7, START, sale("b", START), base=5),  # dropped: nobody has judged 3 and 4 yet
+        judged(4, START, sale("c", START), base=3),
+        judged(7, START + SECOND, sale("b", START), base=5),
+        judged(8, START + SECOND, None, reason="not_json"),
+        judged(9, START + 90 * SECOND, sale("d", START + 60 * SECOND)),
+    ]
+)
+
+
+def batch(log: Sequence[LogRecord], start: int, end: int) -> RecordBatch:
+    return RecordBatch(*TP, start, end, log[start:end])
+
+
+async def calm() -> MemoryState:
+    store = MemoryState()
+    worker = AggregatorPartition(TP, SHOP, store, lambda: 0.0, Pace(0.0))
+    await worker.open()
+    await worker.take(batch(LOG, 0, 3))
+    await worker.take(batch(LOG, 3, len(LOG)))
+    return store
+
+
+async def equal(store: MemoryState, other: MemoryState) -> bool:
+    ours, theirs = await store.load(SHOP.name, 0, 0), await other.load(SHOP.name, 0, 0)
+    ids = [sorted(i for found in loaded.ids.values() for i in found) for loaded in (ours, theirs)]
+    return (
+        await values_of(store) == await values_of(other)
+        and ours.ledger == theirs.ledger
+        and ids[0] == ids[1]
+        and {k: v for k, v in ours.meta.items() if k not in ("claim", "feed")}
+        == {k: v for k, v in theirs.meta.items() if k not in ("claim", "feed")}
+    )
+
+
+@pytest.mark.parametrize("how", ["take", "tick", "close"])
+async def test_a_commit_refused_for_want_of_memory_is_made_up_for(how: str) -> None:
+    store, now = FullState(), [0.0]
+    worker = AggregatorPartition(TP, SHOP, store, lambda: now[0], Pace(1.0))
+    await worker.open()
+    await worker.take(batch(LOG, 0, 3))  # commits: none is due later than the first
+    now[0] = 0.5 if how in ("tick", "close") else 2.0
+    store.refusals = 2
+    last = batch(LOG, 3, len(LOG))
+    if how in ("tick", "close"):
+        await worker.take(last)
+        now[0] = 2.0
+    retried = {"tick": worker.tick, "close": worker.close}.get(how, lambda: worker.take(last))
+    for _ in range(2):
+        with pytest.raises(Transient):
+            await retried()
+        assert worker.position == 3
+    await retried()
+    assert worker.position == len(LOG)
+    assert await equal(store, await calm())
+
+
+async def test_a_batch_whose_commit_was_refused_is_folded_once() -> None:
+    """A verdict without its predecessor is dropped; seen again, with the predecessor known, it would be accepted."""
+    store = FullState()
+    worker = AggregatorPartition(TP, SHOP, store, lambda: 0.0, Pace(0.0))
+    await worker.open()
+    store.refusals = 1
+    with pytest.raises(Transient):
+        await worker.take(batch(LOG, 0, 3))
+    await worker.take(batch(LOG, 0, 3))
+    read = await store.head(SHOP.name, 0)
+    assert (read.position, read.next) == (3, 5)
+    await worker.take(batch(LOG, 3, len(LOG)))
+    assert await equal(store, await calm())
+
+
+async def test_nothing_is_folded_while_a_commit_is_refused() -> None:
+    store, now = FullState(), [0.0]
+    worker = AggregatorPartition(TP, SHOP, store, lambda: now[0], Pace(1.0))
+    await worker.open()
+    await worker.take(batch(LOG, 0, 3))
+    await worker.take(batch(LOG, 3, 5))
+    now[0], store.refusals = 2.0, 2
+    with pytest.raises(Transient):
+        await worker.tick()
+    with pytest.raises(Transient):
+        await worker.take(batch(LOG, 5, len(LOG)))
+    assert worker.fold.position == 5
+    await worker.take(batch(LOG, 5, len(LOG)))
+    await worker.close()
+    assert await equal(store, await calm())
