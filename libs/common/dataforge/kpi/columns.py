@@ -2,7 +2,8 @@
 
 Three forms of the same thing. A *pending* value gathers one batch's events as cheaply as Python can
 (an int, a set, a list, a dict). A *held* value is what a partition's owner keeps (an int, or a sketch).
-A *stored* value is what Redis and the feed carry (an int, or the sketch's bytes).
+A *stored* value is what Redis and the feed carry (an int, its digits where 64 bits are too few, or the
+sketch's bytes).
 
 *Guarantees*: `absorb` and `merge` are associative and commutative; bitwise so for count, sum, min and
 max, within the sketch's stated error for the others.
@@ -56,9 +57,12 @@ class Column:
 
 
 def label_text(value: Any) -> str:
-    """A field's value as a label or a sketched item: null is `__unknown__`, booleans are JSON's."""
+    """A field's value as a label or a sketched item: null is `__unknown__`, booleans are JSON's, -0.0 is 0.0."""
     if value is None:
         return UNKNOWN
+    if isinstance(value, float):
+        # Both zeros are one key of a dict: which of them comes first in a batch must not name the row.
+        return str(value + 0.0)
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
@@ -126,6 +130,11 @@ def _same(value: Any) -> Any:
     return value
 
 
+def _store_sum(total: int) -> int | str:
+    """MessagePack's integers end at 64 bits; a larger sum travels as its decimal digits."""
+    return total if -(2**63) <= total < 2**64 else str(total)
+
+
 @dataclass(frozen=True, slots=True)
 class Algebra:
     pending: Callable[[], Any]
@@ -154,7 +163,7 @@ def _add(a: int, b: int) -> int:
 
 ALGEBRA: dict[ColumnKind, Algebra] = {
     ColumnKind.COUNT: Algebra(_zero, _zero, _add, _add, _same, _same),
-    ColumnKind.SUM: Algebra(_zero, _zero, _add, _add, _same, _same),
+    ColumnKind.SUM: Algebra(_zero, _zero, _add, _add, _store_sum, int),
     ColumnKind.MIN: Algebra(_none, _none, _min, _min, _same, _same),
     ColumnKind.MAX: Algebra(_none, _none, _max, _max, _same, _same),
     ColumnKind.HLL: Algebra(set, _hll, _hll_absorb, _hll_merge, lambda s: s.serialize_compact(), _hll),

@@ -3,11 +3,12 @@
 from functools import reduce
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dataforge.kpi.columns import ALGEBRA, ColumnKind, distinct_of, quantiles_of, top_of
+from dataforge.kpi.columns import ALGEBRA, ColumnKind, distinct_of, label_text, quantiles_of, top_of
 
 EXACT = [ColumnKind.COUNT, ColumnKind.SUM, ColumnKind.MIN, ColumnKind.MAX]
 numbers = st.integers(-(10**12), 10**12)
@@ -71,6 +72,22 @@ def test_a_stored_column_comes_back_as_it_was(kind: ColumnKind, values: list[int
     algebra = ALGEBRA[kind]
     column = held(kind, values)
     assert seen(kind, algebra.restore(algebra.store(column))) == seen(kind, column)
+
+
+@pytest.mark.parametrize("total", [2**63 - 1, 2**64 - 1, 2**64, -(2**63), -(2**63) - 1, 3 * 10**30])
+def test_a_sum_of_valid_integers_can_always_be_stored(total: int) -> None:
+    """Each event's integer fits into 64 bits; their sum need not."""
+    algebra = ALGEBRA[ColumnKind.SUM]
+    stored = msgspec.msgpack.encode(algebra.store(total))
+    assert algebra.restore(msgspec.msgpack.decode(stored)) == total
+
+
+def test_both_zeros_are_one_label_and_one_item_however_batches_are_cut() -> None:
+    assert label_text(-0.0) == label_text(0.0) == "0.0"
+    algebra = ALGEBRA[ColumnKind.HLL]
+    together = algebra.absorb(algebra.held(), {0.0, -0.0})
+    apart = algebra.absorb(algebra.absorb(algebra.held(), {0.0}), {-0.0})
+    assert distinct_of(together) == distinct_of(apart) == 1
 
 
 @pytest.mark.parametrize("kind", list(ColumnKind))
