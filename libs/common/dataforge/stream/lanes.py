@@ -94,6 +94,8 @@ class Lanes:
         except Exception as error:  # noqa: BLE001 - see Guarantees
             self._fail("open", error)
             return None
+        if self._opening is None:  # closed between the last open and this line
+            return None
         self._opening = None
         self.ready = True
         counts = dict.fromkeys((source.name for source in self._source_of.values()), 0)

@@ -264,6 +264,19 @@ async def test_a_revocation_while_opening_stops_the_open_and_closes_only_what_ha
     assert not rig.lanes.ready
 
 
+@pytest.mark.parametrize("steps", range(1, 30))
+async def test_whenever_a_revocation_comes_what_it_closed_is_not_ready(steps: int) -> None:
+    rig = Rig(Work(TP))
+    opening = asyncio.create_task(rig.lanes.open([TP]))
+    for _ in range(steps):
+        await asyncio.sleep(0)
+    done = opening.done()
+    await rig.lanes.close()
+    assert (await opening is not None) == done
+    assert not rig.lanes.ready
+    assert rig.lanes.roomy() == set()
+
+
 async def test_no_partitions_is_ready_too() -> None:
     rig = Rig()
     assert await rig.lanes.open([]) == {}
