@@ -220,8 +220,8 @@ def _metric(catalogue: Catalogue, event: EventType, metric: Metric) -> dict[str,
 async def _rolling_span(selection: Selection, reader: Reader, at: str | None) -> tuple[int, int]:
     """[start, end) of the rolling window that ends at `at`, or of the newest."""
     step_ms = selection.step_ms
+    newest = max(head.watermark for head in await reader.heads(selection))
     if at is None:
-        newest = max(head.watermark for head in await reader.heads(selection))
         end_ms = newest // step_ms * step_ms + step_ms
     else:
         end_ms = _at_ms("at", at, 0)
@@ -231,6 +231,15 @@ async def _rolling_span(selection: Selection, reader: Reader, at: str | None) ->
                 "bad_at",
                 f"{at} is no end of a window: {selection.window} moves by {duration_text(step_ms)}",
                 f"the one before is {instant(end_ms - end_ms % step_ms)}",
+            )
+        # What it is merged from expires bit by bit, in each partition by its own watermark.
+        oldest_ms = (newest - selection.event.ttl_ms) // step_ms * step_ms + selection.size_ms
+        if end_ms < oldest_ms:
+            raise ApiError(
+                422,
+                "bad_at",
+                f"the window that ends at {at} is not kept whole any more",
+                f"the oldest that is ends at {instant(oldest_ms)}",
             )
     return max(0, end_ms - selection.size_ms), end_ms
 

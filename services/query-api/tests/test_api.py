@@ -7,8 +7,9 @@ from typing import Any
 import httpx
 import pytest
 
+from dataforge.kpi.plan import plan
 from dataforge.state.memory import MemoryState
-from dataforge.state.model import PartitionRead
+from dataforge.state.model import PartitionRead, window_key
 from dataforge.testing.kpis import KpiWriter, sale, sample_domain
 
 from query_api import schemas
@@ -170,6 +171,29 @@ async def test_rolling_windows_end_where_asked(api: httpx.AsyncClient, writers: 
     earlier = await get(api, metric="sales", window="rolling:1m", at=T0 + 30_000)
     assert [r["value"] for r in earlier["rows"]] == [3]
     assert (await problem(api, 422, metric="sales", window="rolling:1m", at=str(T0 + 1)))["code"] == "bad_at"
+
+
+async def test_a_rolling_window_of_which_something_expired_is_refused():
+    """Expired panes would be missing in it without a sign."""
+    domain, state = sample_domain(partitions=1, ttl_ms=120_000), MemoryState()
+    writer = KpiWriter(state, domain, 0)
+    await writer.open()
+    await writer.write([sale(T0 + 10_000 * i) for i in range(20)])
+    table = plan(domain.events[0]).view("sales").table.id
+    watermark = T0 + 190_000
+    starts = range(T0, watermark + 1, 10_000)
+    gone = [window_key(table, 10_000, start) for start in starts if start + 10_000 + 120_000 <= watermark]
+    await writer.write([], gone=gone)
+    transport = httpx.ASGITransport(build(ApiSettings(), [domain], state), raise_app_exceptions=False)
+    async with httpx.AsyncClient(transport=transport, base_url="http://api") as api:
+        answers = {
+            at: (await api.get("/metrics", params={"metric": "sales", "window": "rolling:1m", "at": str(at)})).json()
+            for at in range(T0 + 60_000, T0 + 210_000, 10_000)
+        }
+    whole = {at for at, answer in answers.items() if "rows" in answer}
+    assert {answers[at]["rows"][0]["value"] for at in whole} == {6}
+    assert whole == {at for at in answers if at - 50_000 + 120_000 > watermark}
+    assert answers[T0 + 60_000]["error"]["code"] == "bad_at"
 
 
 async def test_a_window_that_any_partition_may_have_dropped_is_not_shown():
