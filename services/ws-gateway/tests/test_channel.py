@@ -11,6 +11,7 @@ from dataforge.kpi.catalogue import Catalogue, Selection
 from dataforge.kpi.instants import instant
 from dataforge.kpi.query import rolling_rows, window_rows
 from dataforge.state.memory import MemoryState
+from dataforge.state.model import window_key
 from dataforge.testing.kpis import KpiWriter, sale, sample_domain
 
 from ws_gateway.backlog import merged
@@ -216,3 +217,25 @@ async def test_a_commit_that_does_not_follow_is_refused():
     assert channel.apply(0, entries[:1])
     assert channel.apply(0, entries[1:])
     assert not channel.apply(0, entries[:1])
+
+
+async def test_a_rolling_window_leaves_the_view_with_its_first_expired_pane() -> None:
+    """Whoever followed still holds the pane, whoever comes now does not get it: both must show the same."""
+    domain, state = sample_domain(partitions=1, ttl_ms=120_000), MemoryState()
+    selection = Catalogue([domain]).select(metric="sales", window="rolling:1m")
+    table, writer = selection.view.table.id, KpiWriter(state, domain, 0)
+    await writer.open()
+    followed = Channel(selection, 1, 30)
+    followed.load([await state.head(NAME, 0)])
+    for n in range(20):
+        gone = [window_key(table, 10_000, T0 + (n - 13) * 10_000)] if n >= 13 else []
+        await writer.write([sale(T0 + n * 10_000)], gone=gone)
+    for _, entries in await state.feed({(NAME, 0): "0-0"}, 1):
+        for entry in entries:
+            followed.apply(0, [entry])
+            followed.advance()
+    fresh = Channel(selection, 2, 30)
+    fresh.load([await state.read(NAME, 0, table, 10_000, 0, 2**53)])
+    fresh.advance()
+    assert rows(followed) == rows(fresh)
+    assert {row["value"] for row in rows(fresh)[:8]} == {6}

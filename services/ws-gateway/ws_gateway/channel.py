@@ -158,7 +158,7 @@ class Channel:
 
     def _ends_in_view(self, newest: int) -> set[int]:
         """Windows that are shown: the newest `limit`, none that any partition may have dropped by its TTL."""
-        step, ttl_ms = self.selection.step_ms, self.selection.event.ttl_ms
+        step, size, ttl_ms = self.selection.step_ms, self.selection.size_ms, self.selection.event.ttl_ms
         if not newest:
             return set()
         top = newest // step * step + step
@@ -167,7 +167,8 @@ class Channel:
             ends = range(floor, top + 1, step)
         else:
             ends = {start + step for part in self._partitions.values() for start in part.panes}
-        return {end for end in ends if end >= floor and end + ttl_ms > newest}
+        # A window is there while its oldest pane is: a rolling one goes before its newest panes do.
+        return {end for end in ends if end >= floor and end - size + step + ttl_ms > newest}
 
     def _labels_at(self, end: int) -> set[str]:
         return {label for _, panes in self._panes(end) for label in panes}
