@@ -76,7 +76,10 @@ def read_contract(file: Path, problems: Problems) -> ContractFile | None:
     root = read_document(file, problems)
     if root is None or len(problems.found) > before:
         return None
-    if isinstance(root.value, dict) and "$schema" in root.value and root.value["$schema"].plain != DIALECT:
+    if not isinstance(root.value, dict):
+        problems.add(file, root.line, "a contract is a JSON object")
+        return None
+    if "$schema" in root.value and root.value["$schema"].plain != DIALECT:
         problems.add(file, root.value["$schema"].line, f'"$schema" must be {DIALECT!r}, or may be left away')
         return None
     schema = json.loads(file.read_text(encoding="utf-8"))

@@ -140,8 +140,8 @@ class _Converter:
     def _scalar(self, node: yaml.Node, line: int) -> Any:
         try:
             value = self.loader.construct_object(node)
-        except ValueError as error:
-            self.problems.add(self.file, line, f"cannot be read: {error}")
+        except (ValueError, LookupError, AttributeError) as error:  # a tag (!!int) that its text does not fit
+            self.problems.add(self.file, line, f"{node.value!r} cannot be read as {node.tag}: {error}")
             return None
         return self._text(value) if isinstance(value, str) else value
 

@@ -83,6 +83,7 @@ def load_domain(folder: Path) -> Domain:
 def _identity(folder: Path, problems: Problems) -> tuple[str, str, int]:
     """`domain.yaml` is optional: the folder's name is the domain's."""
     name, description, partitions = folder.resolve().name, "", DEFAULT_PARTITIONS
+    named_at = (folder, 0)
     root = read_document(folder / "domain.yaml", problems)
     if root is not None:
         section = Section(root, "domain.yaml", problems)
@@ -90,10 +91,12 @@ def _identity(folder: Path, problems: Problems) -> tuple[str, str, int]:
         description = section.scalar("description", str, "")
         partitions = section.scalar("partitions", int, DEFAULT_PARTITIONS)
         section.finish()
+        if node := section.get("name"):
+            named_at = (node.file, node.line)
         if not 1 <= partitions <= 1000:
             section.problem("partitions must be 1 to 1000", section.get("partitions"))
     if not is_name(name):
-        problems.add(folder, 0, f"the domain's name is {name!r}; it must be {NAME_RULE}")
+        problems.add(*named_at, f"the domain's name is {name!r}; it must be {NAME_RULE}")
     return name, description, partitions
 
 
