@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from dataforge.contracts.load import load_domain
@@ -54,7 +55,9 @@ def _topics(found: Domain) -> list[str]:
 
 def _show(found: Domain) -> None:
     console = Console(highlight=False)
-    console.print(f"[bold]{found.name}[/] is a domain that can be used: {found.description or 'no description'}")
+    console.print(
+        f"[bold]{found.name}[/] is a domain that can be used: {escape(found.description or 'no description')}"
+    )
     for event in found.events:
         console.print(f"\nproduce to [bold]{event.contract.raw_topic}[/] ({found.partitions} partitions)")
         table = Table("metric", "measure", "by", "windows", box=None)
