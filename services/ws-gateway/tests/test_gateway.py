@@ -144,6 +144,24 @@ async def test_a_rolled_back_store_sends_a_new_snapshot(state: MemoryState, writ
         assert [r["labels"] for r in again["rows"]] == [{"store": "1"}]
 
 
+async def test_what_one_partition_takes_back_can_bring_windows_of_all_into_view_again(
+    state: MemoryState, writers: list[KpiWriter]
+):
+    for writer in writers:
+        await writer.write([sale(T0)])
+    earlier = state.snapshot()
+    async with gateway(state) as url, connected(url) as client:
+        await ask(client, SUBSCRIBE | {"limit": 1})
+        await receive(client)
+        await writers[0].write([sale(T0 + 60_000)])
+        assert (await receive(client))["gone"]
+        state.roll_back(earlier)
+        again = await receive(client)
+    async with gateway(state) as url, connected(url) as client:
+        await ask(client, SUBSCRIBE | {"limit": 1})
+        assert again["rows"] == (await receive(client))["rows"]
+
+
 async def test_since_is_answered_by_resync_and_snapshot(state: MemoryState, writers: list[KpiWriter]):
     async with gateway(state) as url:
         async with connected(url) as client:

@@ -48,8 +48,8 @@ class _Live:
     watchers: set[Watcher] = field(default_factory=set)
     held: list[tuple[int, Sequence[FeedEntry]]] | None = None
     """Commits that came while a snapshot was being read; None where none is."""
-    again: set[int] = field(default_factory=set)
-    """Partitions to read (again)."""
+    again: bool = False
+    """To be read (again): all partitions, because what one took back can move the view of all."""
     loading: asyncio.Task[None] | None = None
     ready: bool = False
     touched: bool = False
@@ -99,7 +99,7 @@ class Hub:
             self._numbers += 1
             found = self._open[key] = _Live(Channel(selection, self._numbers, limit))
             self._by_name.setdefault(selection.name, []).append(found)
-            self._reload(found, range(selection.domain.partitions))
+            self._reload(found)
             metrics.WS_CHANNELS.set(len(self._open))
         found.watchers.add(watcher)
         if found.ready:
@@ -138,9 +138,8 @@ class Hub:
                 self._apply(one, partition, commit)
 
     def broken(self, named: Named) -> None:
-        name, partition = named
-        for one in self._by_name.get(name, ()):
-            self._reload(one, (partition,))
+        for one in self._by_name.get(named[0], ()):
+            self._reload(one)
 
     def settled(self) -> None:
         for one in list(self._open.values()):
@@ -152,13 +151,13 @@ class Hub:
             one.touched |= one.channel.apply(partition, commit)
         except Disconnected as error:
             logger.info("channel %d reads again: %s", one.channel.number, error)
-            self._reload(one, (partition,))
+            self._reload(one)
 
     # ---- snapshots
-    def _reload(self, one: _Live, partitions: Sequence[int]) -> None:
-        one.again.update(partitions)
-        if one.ready:
-            metrics.WS_RESYNCS.labels(one.channel.selection.name).inc(len(partitions))
+    def _reload(self, one: _Live) -> None:
+        if one.ready and not one.again:
+            metrics.WS_RESYNCS.labels(one.channel.selection.name).inc()
+        one.again = True
         if one.loading is None:
             one.held = one.held or []
             one.loading = asyncio.create_task(self._load(one), name=f"load channel {one.channel.number}")
@@ -169,21 +168,21 @@ class Hub:
             self.failed.set_exception(error)
 
     async def _load(self, one: _Live) -> None:
-        """Read what is due, then apply what came meanwhile; again while that does not connect."""
+        """Read everything, then apply what came meanwhile; again while that does not connect."""
         wait_s = 0.05
         while one.again:
-            due, one.again = one.again, set()
+            one.again = False
             try:
-                one.channel.load(await self._read(one.channel, sorted(due)))
+                one.channel.load(await self._read(one.channel))
             except Away as error:
                 logger.warning("channel %d cannot be read: %s", one.channel.number, error)
-                one.again |= due
+                one.again = True
                 await asyncio.sleep(wait_s)
                 wait_s = min(wait_s * 2, 2.0)
                 continue
             held, one.held = one.held or [], []
             for partition, commit in held:
-                if partition not in one.again:
+                if not one.again:
                     self._apply(one, partition, commit)
         one.held, one.loading = None, None
         if one.ready:
@@ -195,11 +194,11 @@ class Hub:
             for watcher in list(one.watchers):
                 watcher.begin(one.channel)
 
-    async def _read(self, channel: Channel, partitions: Sequence[int]) -> list[Any]:
+    async def _read(self, channel: Channel) -> list[Any]:
         selection = channel.selection
         name, table = selection.name, selection.view.table.id
-        everywhere = range(selection.domain.partitions)
-        heads = await asyncio.gather(*(self._state.head(name, p) for p in everywhere))
+        partitions = range(selection.domain.partitions)
+        heads = await asyncio.gather(*(self._state.head(name, p) for p in partitions))
         start_ms = view_floor_ms(selection, max(head.watermark for head in heads), channel.limit)
         reads: list[Awaitable[Any]] = [
             self._state.read(name, p, table, selection.step_ms, start_ms, _FOREVER_MS) for p in partitions
