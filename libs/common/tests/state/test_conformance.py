@@ -61,7 +61,9 @@ async def test_an_unknown_partition_reads_as_empty(store: Store, name: str) -> N
 
 async def test_a_commit_shows_rows_positions_and_feed_together(store: Store, name: str) -> None:
     await store.claim(name, 0, "one")
-    await store.commit(name, 0, step(0, 5, **window(20, {'["a"]': [0, 7, b"\x00\xff"]}), ledger={60: encode({"valid": 1})}))
+    await store.commit(
+        name, 0, step(0, 5, **window(20, {'["a"]': [0, 7, b"\x00\xff"]}), ledger={60: encode({"valid": 1})})
+    )
     read = await store.read(name, 0, "t", 10, 0, 100)
     assert (read.position, read.next, read.watermark) == (5, 10, 50)
     assert read.windows == {20: {'["a"]': [0, 7, b"\x00\xff"]}}
