@@ -1,8 +1,11 @@
 """Which backend a test run gets, for every wish and every machine."""
 
+import gc
+from pathlib import Path
+
 import pytest
 
-from devstack.testing.choose import NoDocker, choose
+from devstack.testing.choose import NoDocker, choose, docker_problem
 from devstack.testing.settings import BackendSettings, Images, read
 
 NO_ENGINE = "no Docker engine answers"
@@ -50,3 +53,16 @@ def test_a_wish_that_makes_no_sense_names_its_variable(env: dict[str, str]):
 
 def test_image_names_come_from_the_environment():
     assert read({"DATAFORGE_TEST_REDIS_IMAGE": "redis:7"}).images == Images(valkey="redis:7")
+
+
+@pytest.mark.parametrize("socket_exists", [True, False])
+def test_an_engine_that_does_not_answer_is_named_and_leaves_nothing_open(tmp_path: Path, socket_exists: bool):
+    path = tmp_path / "docker.sock"
+    if socket_exists:
+        path.touch()
+    assert str(path) in docker_problem(read({"DOCKER_HOST": f"unix://{path}"}))
+    gc.collect()  # a socket left open would be a warning, and warnings are errors
+
+
+def test_an_engine_elsewhere_is_not_used():
+    assert "not on this machine" in docker_problem(read({"DOCKER_HOST": "tcp://192.0.2.1:2376"}))

@@ -1,5 +1,6 @@
 """Containers or the embedded stack: decided once, before the first test, and said aloud."""
 
+import socket
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -8,6 +9,8 @@ from devstack.testing.settings import BackendSettings, Images
 
 if TYPE_CHECKING:
     from docker import DockerClient
+
+_SOCKET = "/var/run/docker.sock"
 
 
 class NoDocker(Exception):
@@ -46,14 +49,24 @@ def docker_problem(settings: BackendSettings) -> str:
     if host and not host.startswith("unix://"):
         return f"the engine at {host} is not on this machine, and the tests reach servers through loopback"
     try:
+        _listens(host.removeprefix("unix://") or _SOCKET)
         client = docker.from_env(timeout=60)
         try:
             client.ping()
             return _missing_image(client, settings.images)
         finally:
             client.close()
-    except DockerException as error:
+    except (DockerException, OSError) as error:
         return f"no Docker engine answers ({_first_line(error)})"
+
+
+def _listens(path: str) -> None:
+    """Asked before docker's client, which leaves a socket open where nobody listens. *Raises* `OSError`."""
+    with socket.socket(socket.AF_UNIX) as probe:
+        try:
+            probe.connect(path)
+        except OSError as error:
+            raise OSError(f"{path}: {error.strerror}") from error
 
 
 def _missing_image(client: "DockerClient", images: Images) -> str:
