@@ -55,9 +55,7 @@ def _topics(found: Domain) -> list[str]:
 
 def _show(found: Domain) -> None:
     console = Console(highlight=False)
-    console.print(
-        f"[bold]{found.name}[/] is a domain that can be used: {escape(found.description or 'no description')}"
-    )
+    console.print(f"[bold]{found.name}[/] can be used: {escape(found.description or 'no description')}")
     for event in found.events:
         console.print(f"\nproduce to [bold]{event.contract.raw_topic}[/] ({found.partitions} partitions)")
         table = Table("metric", "measure", "by", "windows", box=None)
