@@ -36,7 +36,9 @@ def build(settings: QualitySettings) -> StreamApp:
         return Start(end.next, end.footer.accepted_next or 0) if end.footer else Start()
 
     def judge(tp: TopicPartition) -> JudgePartition:
-        return JudgePartition(tp, judges[tp.topic], producer, tail.read_from, landed, tail.id_of(tp.topic))
+        return JudgePartition(
+            tp, judges[tp.topic], producer, tail.read_from, tail.last_record, landed, tail.id_of(tp.topic)
+        )
 
     def quarantine(tp: TopicPartition) -> QuarantinePartition:
         return QuarantinePartition(tp, contracts[tp.topic], producer, tail.last_record)

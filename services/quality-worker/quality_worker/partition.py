@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequen
 from typing import NamedTuple, Protocol
 
 from dataforge.contracts.model import Contract
+from dataforge.errors import Fatal
 from dataforge.runtime import metrics
 from dataforge.runtime.tracing import BatchTrace, batch_trace
 from dataforge.stream.judged import (
@@ -16,12 +17,15 @@ from dataforge.stream.judged import (
     Acceptance,
     Stamp,
     fingerprint,
+    unpack,
 )
 from dataforge.stream.records import Record, RecordBatch, TopicPartition
 
 from quality_worker.judge import Judge, Judgement
 
 DETAIL = "detail"
+NO_ID = bytes(16)
+"""A log without topic ids."""
 MAX_DETAIL_BYTES = 2_000
 
 Produced = tuple[bytes | None, bytes | None, Sequence[tuple[str, bytes]]]
@@ -46,6 +50,7 @@ class Start(NamedTuple):
 
 
 LandedStart = Callable[[TopicPartition], Awaitable[Start]]
+LastRecord = Callable[[TopicPartition], Awaitable[Record | None]]
 
 
 class JudgePartition:
@@ -56,12 +61,20 @@ class JudgePartition:
     """
 
     def __init__(
-        self, tp: TopicPartition, judge: Judge, sink: Sink, read_from: ReadFrom, landed: LandedStart, topic_id: bytes
+        self,
+        tp: TopicPartition,
+        judge: Judge,
+        sink: Sink,
+        read_from: ReadFrom,
+        last_record: LastRecord,
+        landed: LandedStart,
+        topic_id: bytes,
     ) -> None:
         self._tp, self._judge, self._sink = tp, judge, sink
         self._contract: Contract = judge.event.contract
         self._judged = TopicPartition(self._contract.judged_topic, tp.partition)
-        self._read_from, self._landed, self._topic_id = read_from, landed, topic_id
+        self._read_from, self._last_record, self._landed = read_from, last_record, landed
+        self._topic_id = topic_id
         self._position = self._base = 0
         self._sending: asyncio.Task[int] | None = None
 
@@ -70,6 +83,10 @@ class JudgePartition:
         return self._position
 
     async def open(self) -> int:
+        """*Raises* `Fatal` where the raw log is not the one whose verdicts `judged` holds (DESIGN R6b)."""
+        last = await self._last_record(self._judged)
+        if last is not None:
+            self._check_same_log(unpack(last.headers).topic_id)
         start = await self._landed(self._judged)
         acceptance = Acceptance(start.accepted_next)
         async for records in self._read_from(self._judged, start.position):
@@ -77,6 +94,14 @@ class JudgePartition:
                 pass
         self._position = self._base = acceptance.next
         return self._position
+
+    def _check_same_log(self, judged_id: bytes) -> None:
+        if judged_id != self._topic_id and NO_ID not in (judged_id, self._topic_id):
+            raise Fatal(
+                f"{self._tp.topic} was recreated: its id is {self._topic_id.hex()}, and {self._judged.topic} holds "
+                f"verdicts on {judged_id.hex()}: going on at their end would skip records of the new log. Restore the "
+                "topic; or, if it was replaced on purpose, give the event a new version"
+            )
 
     async def take(self, batch: RecordBatch) -> None:
         """Judge while the batch before is on its way, then wait for that one: one produce in flight."""

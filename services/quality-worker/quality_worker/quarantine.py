@@ -5,20 +5,18 @@ headers of the last record it wrote (docs/specs/log.md).
 """
 
 import struct
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 
 from dataforge.contracts.model import Contract
 from dataforge.errors import Fatal
 from dataforge.stream.judged import Acceptance, Verdict, unpack
 from dataforge.stream.records import Record, RecordBatch, TopicPartition
 
-from quality_worker.partition import Produced, Sink, Start
+from quality_worker.partition import LastRecord, Produced, Sink, Start
 
 ORIGIN = "origin"
 JUDGED = "judged"
 _PLACE = struct.Struct(">qq")
-
-LastRecord = Callable[[TopicPartition], Awaitable[Record | None]]
 
 
 class QuarantinePartition:

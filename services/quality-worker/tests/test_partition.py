@@ -29,8 +29,8 @@ async def from_the_beginning(_: TopicPartition) -> Start:
     return Start()
 
 
-def judge_partition(log: MemoryLog) -> JudgePartition:
-    return JudgePartition(RAW, Judge(PURCHASE), log, log.read_from, from_the_beginning, bytes(16))
+def judge_partition(log: MemoryLog, topic_id: bytes = bytes(16)) -> JudgePartition:
+    return JudgePartition(RAW, Judge(PURCHASE), log, log.read_from, log.last_record, from_the_beginning, topic_id)
 
 
 async def run(log: MemoryLog, size: int = 3) -> None:
@@ -95,6 +95,20 @@ async def test_a_failed_send_ends_the_worker_with_its_position_unmoved() -> None
     with pytest.raises(Fatal):
         await worker.close()
     assert worker.position == 3
+
+
+async def test_a_raw_topic_that_was_recreated_is_noticed() -> None:
+    """Going on where the verdicts end would skip as many records of the new log."""
+    log, (old, new) = log_of(3), (b"a" * 16, b"b" * 16)
+    worker = judge_partition(log, old)
+    await worker.open()
+    for batch in log.batches(RAW, 0, 3):
+        await worker.take(batch)
+    await worker.close()
+    for same in (old, bytes(16)):
+        assert await judge_partition(log, same).open() == 3
+    with pytest.raises(Fatal, match="recreated"):
+        await judge_partition(log, new).open()
 
 
 async def test_a_judged_record_says_what_and_why_and_keeps_the_bytes() -> None:
