@@ -19,7 +19,7 @@ from dataforge.errors import Rejected
 from dataforge.stream.judged import TRACEPARENT, Verdict
 from dataforge.stream.records import Record
 
-from quality_worker.quick import MAX_ID_LENGTH, compile_quick, compile_quotes
+from quality_worker.quick import END_MS, MAX_ID_LENGTH, compile_quick, compile_quotes
 from quality_worker.strict import check_depth, check_keys, check_syntax, check_text, plain_keys
 
 Holds = Callable[[Any], bool]
@@ -123,6 +123,8 @@ class Judge:
             )
         if at_ms < now_ms - contract.max_age_ms:
             raise Rejected(Reason.TOO_OLD, _away(contract.time_field, now_ms - at_ms, "behind", contract.max_age_ms))
+        if not 0 <= at_ms < END_MS:
+            raise Rejected(Reason.BAD_TIME, f"{contract.time_field} is not within the years 1970 to 9998")
 
     def _check_schema(self, value: bytes) -> None:
         """What msgspec cannot express. *Raises* `Rejected`."""

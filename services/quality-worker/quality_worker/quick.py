@@ -21,6 +21,10 @@ Quotes = Callable[[Any], int]
 MAX_ID_LENGTH = 256
 """Ids are remembered in the state: a longer one is no id but a document."""
 
+END_MS = 253_370_764_800_000
+"""Of the event times there can be: from 1970, where watermarks begin, to 9998, so that every window has an end that
+ISO 8601 can write."""
+
 _COMPARE = {"minimum": ">=", "maximum": "<=", "exclusive_minimum": ">", "exclusive_maximum": "<"}
 
 
@@ -71,7 +75,8 @@ def _time(event: EventType, compiled: Compiled) -> str:
     contract = event.contract
     value = f"e.{compiled.attributes[contract.time_field]}"
     ms = {"epoch_ms": value, "epoch_s": f"{value} * 1000", "date-time": f"{value}.timestamp() * 1000"}
-    return f"{1_000 - contract.max_age_ms} < {ms[contract.time_format]} - now < {contract.max_ahead_ms - 1_000}"
+    within = f"{1_000 - contract.max_age_ms} < t - now < {contract.max_ahead_ms - 1_000}"
+    return f"0 <= (t := {ms[contract.time_format]}) < {END_MS} and {within}"
 
 
 def _rule(rule: QualityRule, event: EventType, compiled: Compiled, constants: dict[str, Any]) -> str:

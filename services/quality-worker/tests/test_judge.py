@@ -193,3 +193,17 @@ def test_an_id_as_long_as_a_document_is_none() -> None:
     for event_id, reason in ((longest, ""), (longest + "x", Reason.OUT_OF_RANGE)):
         value = json.dumps({"id": event_id, "at": NOW_MS, "text": None}).encode()
         assert OPEN_JUDGE.judge(record(value)).reason == reason
+
+
+@pytest.mark.parametrize("thorough", [False, True])
+@pytest.mark.parametrize(
+    ("at_s", "valid"), [(0, True), (-1, False), (-(10**9), False), (253_370_764_799, True), (253_370_764_800, False)]
+)
+def test_a_time_without_a_window_is_no_event_time(at_s: int, valid: bool, thorough: bool) -> None:
+    """Before 1970 it is behind every watermark; after 9998 nobody could write its window's end."""
+    fields = {"id": {"type": "string"}, "at": {"type": "integer", "x-time": "epoch_s"}}
+    limits = {"id": "id", "event_time": "at", "max_age": "40000d", "max_ahead": "9000000d"}
+    more = {"minProperties": 2} if thorough else {}
+    judge = Judge(event_type(fields, ["id", "at"], **{"x-dataforge": limits}, **more))
+    judgement = judge.judge(record(json.dumps({"id": "a", "at": at_s}).encode()))
+    assert judgement.reason == ("" if valid else Reason.BAD_TIME)
