@@ -10,7 +10,7 @@ class DataForgeError(Exception):
 
 
 class Rejected(DataForgeError):
-    """This record's outcome: quarantined or undecodable. The worker goes on with the next record."""
+    """The outcome of one record: quarantined or undecodable. The worker goes on with the next."""
 
     def __init__(self, reason: str, detail: str = "", *, parses: bool = True) -> None:
         super().__init__(f"{reason}: {detail}" if detail else reason)

@@ -1,6 +1,8 @@
 """Topics as things: create and check them, ask for their ids and ends, read a range of one."""
 
+import asyncio
 import logging
+import time
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -17,6 +19,8 @@ from dataforge.stream.metadata import TopicIdsRequest
 from dataforge.stream.records import TopicPartition
 
 logger = logging.getLogger(__name__)
+
+_VISIBLE_S = 10
 
 NO_ID = bytes(16)
 """What a log without topic ids (a broker older than 2.8) counts as."""
@@ -61,15 +65,32 @@ async def ensure_topics(bootstrap: str, specs: Iterable[TopicSpec]) -> list[str]
             topic = NewTopic(name, spec.partitions, spec.replication, {}, topic_configs=dict(spec.config))
             response = await admin.create_topics([topic])
             _check_created(response)
-        described = await admin.describe_topics(list(wanted))
-    for topic in described:
-        have, want = len(topic["partitions"]), wanted[topic["topic"]].partitions
-        if have and have != want:
+        found = await _visible(admin, sorted(wanted))
+    for name, have in found.items():
+        want = wanted[name].partitions
+        if have != want:
             raise Fatal(
-                f"topic {topic['topic']} has {have} partitions and its domain says {want}. Set `partitions: {have}` "
+                f"topic {name} has {have} partitions and its domain says {want}. Set `partitions: {have}` "
                 "in the domain, or grow the topics (the judged topic first, then the raw one)"
             )
     return missing
+
+
+async def _visible(admin: AIOKafkaAdminClient, names: Sequence[str]) -> dict[str, int]:
+    """Topic -> partitions, once the broker shows all of them: a created topic is not there at once for everybody.
+
+    *Raises* `Transient` where it does not.
+    """
+    deadline = time.monotonic() + _VISIBLE_S
+    while True:
+        listed = set(await admin.list_topics())
+        found = {t["topic"]: len(t["partitions"]) for t in await admin.describe_topics(list(names))}
+        unseen = [name for name in names if not found.get(name) or name not in listed]
+        if not unseen:
+            return found
+        if time.monotonic() > deadline:
+            raise Transient(f"Kafka has created these topics and does not show them: {', '.join(unseen)}")
+        await asyncio.sleep(0.05)
 
 
 def _check_created(response: Any) -> None:
