@@ -126,7 +126,6 @@ async def test_put_is_atomic_under_kill_9(tmp_path: Path) -> None:
             acknowledged, unknown = acknowledged + len(written.acknowledged), unknown + len(written.unknown)
     finally:
         await asyncio.to_thread(servers.stop)
-    print(
-        f"seed {seed}: {round_} rounds, {acknowledged} acknowledged, {unknown} cut off, {unfinished} unfinished names listed"
-    )
+    seen = f"{acknowledged} acknowledged, {unknown} cut off, {unfinished} unfinished names listed"
+    print(f"seed {seed}, {round_} rounds: {seen}")  # noqa: T201
     assert unknown, "nothing was in flight when the store died"
