@@ -44,6 +44,8 @@ class _Reader:
         self.root, self.contracts, self.lookups = root, contracts, lookups
         self.dimensions: dict[str, dict[str, Dimension]] = {event: {} for event in contracts}
         self.metrics: dict[str, dict[str, Metric]] = {event: {} for event in contracts}
+        self.whole_ms = 0
+        """The longest rolling window that is final before the first of it expires."""
 
     def read(self) -> MetricsFile:
         defaults = MetricsFile()
@@ -55,6 +57,7 @@ class _Reader:
             self.root.problem(
                 "ttl must be longer than lateness: a window must outlive its last event", self.root.get("ttl")
             )
+        self.whole_ms = ttl - lateness
         if not isinstance(cap, int) or cap < 1:
             self.root.problem("label_cap must be at least 1", self.root.get("label_cap"))
         dimensions, metrics = self.root.section("dimensions"), self.root.section("metrics")
@@ -175,8 +178,7 @@ class _Reader:
             section.problem(f"{section.what}: every window must be a multiple of the smallest", section.get("windows"))
         return windows
 
-    @staticmethod
-    def _rolling(section: Section, nodes: list[Node], windows: tuple[int, ...]) -> tuple[Rolling, ...]:
+    def _rolling(self, section: Section, nodes: list[Node], windows: tuple[int, ...]) -> tuple[Rolling, ...]:
         found: list[Rolling] = []
         for node in nodes:
             entry = Section(node, f"{section.what}: rolling", section.problems)
@@ -185,6 +187,11 @@ class _Reader:
             if not size or not every or size % every or every not in windows:
                 entry.problem(
                     f"{entry.what} is {{size: 5m, every: 10s}}: size a multiple of every, and every one of the windows"
+                )
+            elif size > self.whole_ms:
+                entry.problem(
+                    f"{entry.what}: what it is merged from expires before it is final; make ttl at least its size and "
+                    "the lateness"
                 )
             else:
                 found.append(Rolling(size, every))

@@ -144,6 +144,12 @@ WRONG = [
     ("quality.yaml", QUALITY.replace("    why: Nobody pays that much.\n", ""), 2, "needs 'why'"),
     ("metrics.yaml", "lateness: 1 hour", 1, "a duration"),
     ("metrics.yaml", "lateness: 1h\nttl: 30m", 2, "longer than lateness"),
+    (
+        "metrics.yaml",
+        "lateness: 1m\nttl: 5m\n" + METRIC.format("{measure: count, windows: [1m], rolling: [{size: 5m, every: 1m}]}"),
+        5,
+        "expires before it is final",
+    ),
     ("metrics.yaml", "label_cap: 0", 1, "at least 1"),
     ("metrics.yaml", "dimensions: {day: {field: at}}", 1, "event time"),
     ("metrics.yaml", "dimensions: {tag: {field: tags}}", 1, "single value"),
