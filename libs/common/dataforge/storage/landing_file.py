@@ -103,8 +103,13 @@ def encode(records: Sequence[Record], footer: Footer) -> bytes:
     schema = SCHEMA.with_metadata({FOOTER_KEY: msgspec.json.encode(footer)})
     sink = pa.BufferOutputStream()
     # Values are nearly all different: a dictionary would only cost. Topic and partition are one value each.
-    options: dict[str, Any] = {"use_dictionary": ["topic", "partition"], "write_statistics": ["offset", "timestamp"]}
-    pq.write_table(pa.Table.from_arrays(columns, schema=schema), sink, compression="zstd", **options)
+    options: dict[str, Any] = {
+        "compression": "zstd",
+        "write_page_checksum": True,
+        "use_dictionary": ["topic", "partition"],
+        "write_statistics": ["offset", "timestamp"],
+    }
+    pq.write_table(pa.Table.from_arrays(columns, schema=schema), sink, **options)
     return sink.getvalue().to_pybytes()
 
 
@@ -125,10 +130,17 @@ def _read_headers(column: pa.ChunkedArray) -> Iterator[list[tuple[str, bytes]]]:
         yield from (flat[end - n : end] for n, end in zip(lengths, accumulate(lengths), strict=True))
 
 
+def _types(schema: pa.Schema) -> list[tuple[str, pa.DataType]]:
+    """Names and types of the columns; of lists, that of their elements, which Parquet names anew."""
+    return [(f.name, f.type.value_type if pa.types.is_list(f.type) else f.type) for f in schema]
+
+
 def decode(data: bytes) -> tuple[Footer, list[LogRecord]]:
     """*Raises* `Fatal` where the bytes are no landing object."""
     try:
-        table = pq.ParquetFile(pa.BufferReader(data)).read()
+        table = pq.ParquetFile(pa.BufferReader(data), page_checksum_verification=True).read()
+        if _types(table.schema) != _types(SCHEMA):
+            raise ValueError(f"its columns are {_types(table.schema)}")
         plain = [table.column(name).to_pylist() for name in ("offset", "timestamp", "key", "value")]
         records = list(map(LogRecord, *plain, _read_headers(table.column("headers"))))
     except _DAMAGED as error:
@@ -181,7 +193,7 @@ def _footer(metadata: Any) -> Footer:
         raise Fatal("a Parquet file without a landing footer: something else writes under landing/")
     try:
         footer = msgspec.json.decode(found, type=Footer)
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise Fatal(f"a landing object whose footer cannot be read: {error}") from error
     if footer.layout != LAYOUT:
         raise Fatal(f"a landing object of layout {footer.layout}; this version reads {LAYOUT}: update the service")

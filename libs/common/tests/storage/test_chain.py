@@ -4,7 +4,7 @@ from itertools import pairwise
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dataforge.errors import Fatal
@@ -34,6 +34,7 @@ async def test_an_empty_chain_ends_at_zero() -> None:
     assert await problems(chain) == []
 
 
+@settings(deadline=None)
 @given(logs(), st.lists(st.integers(0, 100), max_size=6), st.integers(0, 5000))
 async def test_a_chain_reads_as_the_log_it_was_made_of(records: list[LogRecord], at: list[int], offset: int) -> None:
     runs = cut(records, at)
@@ -54,6 +55,7 @@ class CountingStore(MemoryStore):
         return super().list(prefix, start_after)
 
 
+@settings(deadline=None)
 @given(
     st.lists(st.integers(1, 1 << 50), min_size=1, max_size=200, unique=True).map(sorted),
     st.integers(1, 20),
