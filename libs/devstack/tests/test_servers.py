@@ -93,6 +93,18 @@ async def test_s3proxy_keeps_objects_and_lets_the_first_writer_win(servers: Embe
         assert await found["Body"].read() == LARGE
 
 
+async def test_what_a_killed_s3proxy_left_half_written_is_gone_when_it_is_back(servers: EmbeddedServers):
+    reach = servers.endpoints
+    async with s3(reach) as client:
+        await client.put_object(Bucket=reach.s3_bucket, Key="landing/b/0/1-2", Body=b"whole")
+    [whole] = servers.logs.parent.rglob("landing/b/0/1-2")
+    whole.with_name("1-2-3f2504e0-4f89-41d3-9a0c-0305e82c3301").write_bytes(b"ha")
+    again(servers, "s3proxy")
+    async with s3(reach) as client:
+        listed = await client.list_objects_v2(Bucket=reach.s3_bucket, Prefix="landing/b/")
+        assert [entry["Key"] for entry in listed["Contents"]] == ["landing/b/0/1-2"]
+
+
 async def test_s3proxy_refuses_a_wrong_key(servers: EmbeddedServers):
     async with s3(servers.endpoints, secret="wrong") as client:
         with pytest.raises(client.exceptions.ClientError, match="SignatureDoesNotMatch"):

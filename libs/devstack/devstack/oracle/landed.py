@@ -3,6 +3,7 @@
 import asyncio
 import io
 import json
+import re
 from dataclasses import dataclass
 from typing import Any
 from zlib import crc32
@@ -13,6 +14,9 @@ import pyarrow.parquet as pq
 from botocore.config import Config
 
 LANDED = pa.schema([("partition", pa.int32()), ("offset", pa.int64()), ("ts", pa.int64()), ("crc", pa.int64())])
+
+
+_OBJECT = re.compile(r"/\d{20}\.parquet$")
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +68,9 @@ class Landing:
     async def _keys(self, s3: Any) -> list[str]:
         prefix = f"landing/{self.topic}/"
         pages = s3.get_paginator("list_objects_v2").paginate(Bucket=self.bucket.name, Prefix=prefix)
-        return [item["Key"] async for page in pages for item in page.get("Contents", [])]
+        listed = [item["Key"] async for page in pages for item in page.get("Contents", [])]
+        # A store that keeps objects in files lists its unfinished uploads too, under other names.
+        return [key for key in listed if _OBJECT.search(key)]
 
     async def _get(self, s3: Any, key: str) -> bytes:
         answer = await s3.get_object(Bucket=self.bucket.name, Key=key)

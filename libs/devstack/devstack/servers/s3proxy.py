@@ -3,6 +3,7 @@
 It has no versioning, no encryption and no lifecycle (501). A key `d/x` beside `d/x/y` is refused.
 """
 
+import re
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
@@ -49,9 +50,20 @@ def s3proxy(
     )
 
 
+_UNFINISHED = re.compile(r"-[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$")
+
+
+def _remove_unfinished(objects: Path) -> None:
+    """s3proxy writes `<key>-<uuid>`, then links it to the key; what a killed one left would be listed for ever."""
+    for file in objects.rglob("*-*"):
+        if _UNFINISHED.search(file.name) and file.is_file():
+            file.unlink()
+
+
 def _prepare(folder: Path, port: int, secrets: Secrets) -> None:
     objects = folder / "objects"
     objects.mkdir(parents=True, exist_ok=True)
+    _remove_unfinished(objects)
     (folder / "logback.xml").write_text(_LOGBACK)
     config = folder / "s3proxy.conf"
     config.touch(mode=0o600)
