@@ -55,7 +55,10 @@ class RedisState:
 
     # ---- writer
     async def claim(self, name: str, partition: int, token: str) -> None:
-        await self._call("df_claim", (Keys.of(name, partition).meta,), token)
+        try:
+            await self._call("df_claim", (Keys.of(name, partition).meta,), token)
+        except OutOfMemoryError as error:
+            raise _full() from error
 
     async def owner(self, name: str, partition: int) -> tuple[str, int]:
         claim, position = await cast(
@@ -91,7 +94,7 @@ class RedisState:
         try:
             answer = await self._call("df_commit", keys, *_arguments(commit, self._feed_cap))
         except OutOfMemoryError as error:
-            raise Transient("the state store is out of memory: raise maxmemory, or shorten ttl", 2.0) from error
+            raise _full() from error
         except RedisError as error:
             raise Fatal(f"the outcome of a commit to {keys.meta} is unknown: {error}") from error
         if answer[0] != b"OK":
@@ -136,6 +139,10 @@ class RedisState:
     async def ledger(self, name: str, partition: int) -> dict[int, dict[str, Any]]:
         found = await cast("Awaitable[dict[bytes, bytes]]", self._redis.hgetall(Keys.of(name, partition).ledger))
         return {int(k): _unpack(v) for k, v in found.items()}
+
+
+def _full() -> Transient:
+    return Transient("the state store is out of memory: raise maxmemory, or shorten ttl", 2.0)
 
 
 def _rows(found: Mapping[bytes, bytes]) -> dict[str, list[Any]]:

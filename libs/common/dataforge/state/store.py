@@ -48,7 +48,10 @@ class StateReader(Protocol):
 
 class StateWriter(Protocol):
     async def claim(self, name: str, partition: int, token: str) -> None:
-        """Take the partition: from now on every commit under another token is refused."""
+        """Take the partition: from now on every commit under another token is refused.
+
+        *Raises* `Transient` where the store is out of memory.
+        """
         ...
 
     async def load(self, name: str, partition: int, lateness_ms: int) -> Loaded:
