@@ -32,9 +32,10 @@ def build(settings: ApiSettings, domains: Iterable[Domain], state: StateReader) 
     # No docs_url: its page would load scripts from elsewhere.
     app = FastAPI(title="DataForge", version="1", description=DESCRIPTION, docs_url=None, redoc_url=None)
     errors.install(app)
-    app.include_router(kpis.router(catalogue, Reader(state), settings.ws_url, (no_upgrade(settings.ws_url), token)))
-    app.include_router(ledger.router(catalogue, state, (token,)))
-    app.include_router(health.router(catalogue, state, (token,)))
+    guards = (token, errors.known_parameters)
+    app.include_router(kpis.router(catalogue, Reader(state), settings.ws_url, (no_upgrade(settings.ws_url), *guards)))
+    app.include_router(ledger.router(catalogue, state, guards))
+    app.include_router(health.router(catalogue, state, guards))
     app.include_router(live.router())
     app.add_middleware(Measured)
     app.add_middleware(

@@ -1,5 +1,6 @@
 """One shape for everything that goes wrong: {"error": {"code", "message", "hint"}}."""
 
+import difflib
 import logging
 from typing import Any
 
@@ -42,6 +43,16 @@ def documented(*examples: tuple[int, str, str, str]) -> dict[int | str, dict[str
         shown = entry["content"].setdefault("application/json", {"examples": {}})["examples"]
         shown[code] = {"value": {"error": {"code": code, "message": message, "hint": hint}}}
     return found
+
+
+def known_parameters(request: Request) -> None:
+    """A dependency: a parameter the path does not have is an error, lest a slip of the pen change the question."""
+    known = [parameter.alias for parameter in request.scope["route"].dependant.query_params]
+    for name in request.query_params:
+        if name not in known:
+            near = difflib.get_close_matches(name, known, 1)
+            hint = f"did you mean {near[0]}?" if near else f"there are: {', '.join(known) or 'none'}"
+            raise ApiError(422, "bad_parameter", f"there is no parameter {name!r}", hint)
 
 
 def install(app: FastAPI) -> None:

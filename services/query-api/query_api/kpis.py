@@ -57,6 +57,7 @@ _RESPONSES: dict[int | str, dict[str, Any]] = {
         (404, "unknown_domain", "there is no domain 'bank'", "there are: retail"),
         (422, "bad_window", "revenue has no window '5s'", "it has: 10s, 1m, 1h, rolling:5m"),
         (422, "unknown_dimension", "revenue is not kept by city", "it is kept by: (the total: leave by away); store"),
+        (422, "bad_parameter", "there is no parameter 'windw'", "did you mean window?"),
         (422, "bad_where", "where names 'city', which is not in by", "name it in by, or filter on: store"),
         (422, "bad_cursor", "this cursor is of another question", "pass next_cursor with unchanged parameters"),
         (426, "upgrade_required", "the live feed is served by ws-gateway", "connect to ws://localhost:8081"),
@@ -103,6 +104,8 @@ def router(catalogue: Catalogue, reader: Reader, ws_url: str, guards: Sequence[C
             domain=domain, event=event, metric=metric, window=window, by=_names(by), where=_where(where or [])
         )
         if selection.rolling:
+            if from_ is not None or to is not None:
+                raise ApiError(422, "bad_at", "from and to are not for rolling windows", "use at")
             start_ms, end_ms = await _rolling_span(selection, reader, at)
         else:
             if at is not None:

@@ -226,6 +226,10 @@ async def test_a_window_that_any_partition_may_have_dropped_is_not_shown():
         (422, "bad_instant", {"metric": "revenue", "from": "yesterday"}),
         (422, "bad_instant", {"metric": "revenue", "from": "-5"}),
         (422, "bad_at", {"metric": "revenue", "at": "0"}),
+        (422, "bad_at", {"metric": "sales", "window": "rolling:1m", "from": "0"}),
+        (422, "bad_at", {"metric": "sales", "window": "rolling:1m", "to": "0"}),
+        (422, "bad_parameter", {"metric": "revenue", "windw": "10s"}),
+        (422, "bad_parameter", {"metric": "revenue", "colour": "red"}),
         (422, "bad_parameter", {"metric": "revenue", "limit": "0"}),
     ],
 )
@@ -233,6 +237,13 @@ async def test_errors_have_one_shape_and_a_hint(api: httpx.AsyncClient, status: 
     told = await problem(api, status, **params)
     assert told["code"] == code
     assert told["hint"]
+
+
+async def test_a_misspelt_parameter_is_told_with_the_one_meant(api: httpx.AsyncClient):
+    assert (await problem(api, 422, metric="revenue", wher="store:1"))["hint"] == "did you mean where?"
+    answer = await api.get("/ledger", params={"domian": "retail"})
+    assert answer.status_code == 422
+    assert answer.json()["error"]["hint"] == "did you mean domain?"
 
 
 async def test_known_metrics_are_listed_where_one_is_unknown(api: httpx.AsyncClient):

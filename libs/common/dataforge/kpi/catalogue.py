@@ -128,7 +128,7 @@ class Catalogue:
         try:
             events = (domain.event(event),) if event else domain.events
         except KeyError:
-            known = ", ".join(e.contract.event for e in domain.events)
+            known = ", ".join(f"{e.contract.event}.v{e.contract.version}" for e in domain.events)
             raise Unanswerable(
                 "unknown_event", f"domain {domain.name} has no event {event!r}", f"there are: {known}"
             ) from None

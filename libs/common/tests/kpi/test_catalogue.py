@@ -48,7 +48,7 @@ def test_where_chooses_labels_and_the_order_of_values_is_no_difference():
     [
         ({"metric": "x"}, "unknown_metric", "revenue"),
         ({"metric": "revenue", "domain": "x"}, "unknown_domain", "shop"),
-        ({"metric": "revenue", "event": "x"}, "unknown_event", "sale"),
+        ({"metric": "revenue", "event": "x"}, "unknown_event", "sale.v1"),
         ({"metric": "revenue", "by": ("customer",)}, "unknown_dimension", "store"),
         ({"metric": "customers", "by": ("store",)}, "unknown_dimension", "the total"),
         ({"metric": "revenue", "window": "1"}, "bad_window", "rolling:1m"),
