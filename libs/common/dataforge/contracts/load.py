@@ -62,6 +62,9 @@ def is_domain(folder: Path) -> bool:
 def load_domain(folder: Path) -> Domain:
     """*Raises* `DomainError`."""
     problems = Problems()
+    if not folder.is_dir():
+        problems.add(folder, 0, "there is no such folder")
+        problems.raise_any()
     name, description, partitions = _identity(folder, problems)
     read = [read_contract(file, problems) for file in sorted(folder.glob("*.json"))]
     contracts = {f"{c.event}.v{c.version}": c for c in read if c}

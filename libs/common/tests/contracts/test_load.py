@@ -65,6 +65,14 @@ def test_files_for_later_readers_are_accepted(tmp_path: Path) -> None:
     assert load_domain(folder).name == "shop"
 
 
+def test_a_folder_that_is_none_is_said_to_be_none(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    for path in (tmp_path / "nowhere", tmp_path / "file"):
+        with pytest.raises(DomainError) as error:
+            load_domain(path)
+        assert str(error.value) == f"{path}: there is no such folder"
+
+
 def test_the_horizons_stretch_with_lateness_unless_they_are_given(tmp_path: Path) -> None:
     event = load_domain(write_shop(tmp_path / "a", metrics__yaml="lateness: 3d\n")).event("order")
     assert (event.ttl_ms, event.dedupe_ms) == (6 * 86_400_000, 3 * 86_400_000)
