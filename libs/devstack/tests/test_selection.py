@@ -1,6 +1,6 @@
 import pytest
 
-from devstack.commands.up import select
+from devstack.commands.up import headline, select
 from devstack.errors import UsageError
 from devstack.model import SERVERS, SERVICES, Wanted
 
@@ -13,6 +13,18 @@ def test_everything_runs_unless_something_is_named():
     chosen = select(None, [], [])
     assert chosen.servers == SERVERS
     assert chosen.services == SERVICES
+
+
+@pytest.mark.parametrize(
+    ("before", "told"),
+    [
+        (None, "The stack is up."),
+        (("/d/shop", "/d/bank"), "has what was asked for"),
+        (("/d/shop",), "was given[/] bank."),
+    ],
+)
+def test_adding_a_domain_is_told_from_finding_a_stack(before: tuple[str, ...] | None, told: str):
+    assert told in headline(before, ("/d/shop", "/d/bank"))
 
 
 def test_only_what_is_named_runs():

@@ -10,6 +10,7 @@ from typing import Annotated
 import msgspec
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.status import Status
 from rich.table import Table
 
@@ -66,10 +67,8 @@ def up(
     if json:
         sys.stdout.write(msgspec.json.format(msgspec.json.encode(after)).decode() + "\n")
     else:
-        console.print(
-            "[green]A stack already runs[/] and has what was asked for." if running else "[green]The stack is up.[/]"
-        )
-        console.print(_overview(after))
+        console.print(headline(before.domains if before and running else None, after.domains))
+        console.print(_overview(after, paths.data, usual=data is None))
     if foreground:
         _stay(stack, console)
 
@@ -133,8 +132,19 @@ def _progress(console: Console) -> Iterator[_Progress]:
         yield _Progress(status)
 
 
-def _overview(state: State) -> Table:
+def headline(before: Sequence[str] | None, now: Sequence[str]) -> str:
+    """`before`: the domains of the stack that ran already, if one did."""
+    if before is None:
+        return "[green]The stack is up.[/]"
+    added = [escape(Path(folder).name) for folder in now if folder not in before]
+    if added:
+        return f"[green]The stack that ran was given[/] {', '.join(added)}."
+    return "[green]A stack already runs[/] and has what was asked for."
+
+
+def _overview(state: State, data: Path, *, usual: bool) -> Table:
     reach = state.endpoints
+    of = "" if usual else escape(f" --data {data}")
     table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
     rows = {
         "live page and REST": reach.api_url,
@@ -145,7 +155,7 @@ def _overview(state: State) -> Table:
         "S3": f"{reach.s3_endpoint}/{reach.s3_bucket}" if reach.s3_endpoint else "",
         "S3 keys": f"{reach.s3_access_key} {reach.s3_secret_key}" if reach.s3_endpoint else "",
         "domains": "\n".join(state.domains),
-        "next": "dataforge status, dataforge logs NAME, dataforge down",
+        "next": f"dataforge status{of}\ndataforge logs NAME{of}\ndataforge down{of}",
     }
     for name, value in rows.items():
         if value:
