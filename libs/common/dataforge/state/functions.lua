@@ -1,4 +1,4 @@
-#!lua name=dataforge
+#!lua name=dataforge_@VERSION@
 -- The one place where a partition's state changes (docs/specs/state.md). Every key of a partition shares
 -- a hash tag, so each call is atomic and stays on one node; window keys are built from the prefix given.
 
@@ -34,7 +34,7 @@ local function claim(keys, args)
 end
 
 -- KEYS: meta idx ids ledger feed window-prefix. ARGV: token, previous, position, feed cap, then sections:
--- meta (k v), ids (k v), ids gone, ledger (k v), ledger gone, windows (member end rows(k v)), gone, feed (d).
+-- feed (d), meta (k v), ids (k v), ids gone, ledger (k v), ledger gone, windows (member end rows(k v)), gone.
 local function commit(keys, args)
   local meta, idx, ids, ledger, feed, prefix = unpack(keys)
   local have = redis.call('HMGET', meta, 'claim', 'position', 'feed')
@@ -45,7 +45,17 @@ local function commit(keys, args)
   local token, target, cap = args[1], args[3], args[4]
   local r = reader(args, 5)
 
-  local first, last = r.many(2)
+  -- The feed comes first: XADD is the one step that could refuse, and a function's writes are not undone.
+  local prev = have[3] or ''
+  local first, last = r.many(1)
+  for i = first, last do
+    local id = target .. '-' .. (i - first)
+    redis.call('XADD', feed, 'MAXLEN', '~', cap, id, 'prev', prev, 'claim', token,
+      'last', i == last and '1' or '0', 'd', args[i])
+    prev = id .. ' ' .. token
+  end
+
+  first, last = r.many(2)
   write('HSET', meta, args, first, last)
   first, last = r.many(2)
   write('HSET', ids, args, first, last)
@@ -65,15 +75,6 @@ local function commit(keys, args)
   for i = first, last do
     redis.call('DEL', prefix .. args[i])
     redis.call('ZREM', idx, args[i])
-  end
-
-  local prev = have[3] or ''
-  first, last = r.many(1)
-  for i = first, last do
-    local id = target .. '-' .. (i - first)
-    redis.call('XADD', feed, 'MAXLEN', '~', cap, id, 'prev', prev, 'claim', token,
-      'last', i == last and '1' or '0', 'd', args[i])
-    prev = id .. ' ' .. token
   end
   redis.call('HSET', meta, 'position', target, 'feed', prev)
   return { 'OK' }
@@ -98,6 +99,6 @@ local function read(keys, args)
   return out
 end
 
-redis.register_function('df_claim', claim)
-redis.register_function('df_commit', commit)
-redis.register_function { function_name = 'df_read', callback = read, flags = { 'no-writes' } }
+redis.register_function('df_claim_@VERSION@', claim)
+redis.register_function('df_commit_@VERSION@', commit)
+redis.register_function { function_name = 'df_read_@VERSION@', callback = read, flags = { 'no-writes' } }

@@ -3,6 +3,7 @@
 from collections.abc import Awaitable, Iterable, Mapping
 from importlib.resources import files
 from typing import Any, cast
+from zlib import crc32
 
 import msgspec
 from redis.asyncio import Redis
@@ -12,7 +13,10 @@ from dataforge.errors import Fatal, Superseded, Transient
 from dataforge.state.model import Commit, FeedEntry, Loaded, PartitionRead
 from dataforge.state.store import Keys, Named
 
-_FUNCTIONS = files("dataforge.state").joinpath("functions.lua")
+_TEXT = files("dataforge.state").joinpath("functions.lua").read_text()
+_VERSION = f"{crc32(_TEXT.encode()):08x}"
+"""Part of the functions' names: services of two releases, side by side, each call their own."""
+_FUNCTIONS = _TEXT.replace("@VERSION@", _VERSION)
 _unpack = msgspec.msgpack.decode
 
 
@@ -43,14 +47,14 @@ class RedisState:
         await cast("Awaitable[bool]", self._redis.ping())
 
     async def _call(self, function: str, keys: Iterable[str], *args: str | bytes | int, write: bool = True) -> Any:
-        keys = tuple(keys)
+        keys, function = tuple(keys), f"{function}_{_VERSION}"
         call = self._redis.fcall if write else self._redis.fcall_ro
         try:
             return await cast("Awaitable[Any]", call(function, len(keys), *keys, *cast("tuple[str, ...]", args)))
         except ResponseError as error:
             if "Function not found" not in str(error):
                 raise
-        await cast("Awaitable[str]", self._redis.function_load(_FUNCTIONS.read_text(), replace=True))
+        await cast("Awaitable[str]", self._redis.function_load(_FUNCTIONS, replace=True))
         return await cast("Awaitable[Any]", call(function, len(keys), *keys, *cast("tuple[str, ...]", args)))
 
     # ---- writer
@@ -170,6 +174,7 @@ def _arguments(commit: Commit, feed_cap: int) -> list[str | bytes | int]:
         args.append(len(items))
         args.extend(items)
 
+    singles(commit.feed)
     pairs(commit.meta)
     pairs(commit.ids)
     singles(commit.ids_gone)
@@ -180,5 +185,4 @@ def _arguments(commit: Commit, feed_cap: int) -> list[str | bytes | int]:
         args.extend((key, commit.ends[key]))
         pairs(rows)
     singles(commit.gone)
-    singles(commit.feed)
     return args

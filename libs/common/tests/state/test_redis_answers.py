@@ -50,11 +50,11 @@ async def test_a_full_store_is_transient_for_a_claim_and_for_a_commit() -> None:
             await state.claim("n", 0, "one")
         with pytest.raises(Transient, match="out of memory"):
             await state.commit("n", 0, Commit("one", 0, 1, {}))
-        assert asked == [b"df_claim", b"df_commit"]
+        assert [name.rpartition(b"_")[0] for name in asked] == [b"df_claim", b"df_commit"]
 
 
 async def test_a_commit_without_an_answer_is_fatal_and_not_sent_again() -> None:
     async with answering(HANG_UP) as (state, asked):
         with pytest.raises(Fatal, match="unknown"):
             await state.commit("n", 0, Commit("one", 0, 1, {}))
-        assert asked == [b"df_commit"]
+        assert [name.rpartition(b"_")[0] for name in asked] == [b"df_commit"]
