@@ -27,7 +27,6 @@ COMMANDS: Mapping[str, str] = {
     "demo": "The whole path on real data, compared with an independent query.",
     "replay": "Turn stored purchases into live events.",
     "domain": "Check a domain folder.",
-    "tail": "Watch KPIs move in the terminal.",
 }
 """Name -> help in the overview. A command whose module is not installed is not listed."""
 
