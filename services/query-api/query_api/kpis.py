@@ -15,7 +15,7 @@ from dataforge.kpi.query import KpiRow, rolling_rows
 from dataforge.state.model import PartitionRead
 
 from query_api.errors import ApiError, documented
-from query_api.page import Cursor, fingerprint, page
+from query_api.page import Cursor, fingerprint, page, state_of
 from query_api.reads import Reader
 from query_api.schemas import CatalogueAnswer, RowsAnswer
 
@@ -43,7 +43,7 @@ _EXAMPLE = {
             "revision": 0,
         }
     ],
-    "next_cursor": "WzE3NjcyNjQsMTc2NzYwNzIwMDAwMCxbXV0=",
+    "next_cursor": "WzE3NjcyNjQsNDcxMSwxNzY3NjA3MjAwMDAwLFtdXQ==",
 }
 _RESPONSES: dict[int | str, dict[str, Any]] = {
     200: {
@@ -134,7 +134,8 @@ def _body(
         rows = rolling_rows(selection.view, selection.rolling, reads, end_ms, lateness_ms, selection.wanted)
         rows = [row for row in rows if after is None or row.labels > after.labels]
         last = rows[limit - 1] if len(rows) > limit else None
-        rows, following = rows[:limit], Cursor(question, last.start_ms, last.labels) if last else None
+        rows = rows[:limit]
+        following = Cursor(question, state_of(reads), last.start_ms, last.labels) if last else None
     else:
         rows, following = page(selection, reads, limit, question, after)
     text = following.text() if following else None

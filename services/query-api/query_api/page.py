@@ -17,6 +17,8 @@ class Cursor(NamedTuple):
 
     question: int
     """Fingerprint of what was asked: a cursor fits no other question."""
+    state: int
+    """Fingerprint of the state it was answered from: two walks of one question, begun apart, do not mix."""
     start_ms: int
     labels: tuple[str, ...]
 
@@ -40,13 +42,17 @@ def fingerprint(selection: Selection, from_ms: int, to_ms: int) -> int:
     return crc32(repr((*selection.key[:-1], where, from_ms, to_ms)).encode())
 
 
+def state_of(reads: Sequence[PartitionRead]) -> int:
+    return crc32(repr([(read.position, read.claim) for read in reads]).encode())
+
+
 def page(selection: Selection, reads: Sequence[PartitionRead], limit: int, question: int, after: Cursor | None) -> Page:
     """The first `limit` rows after a cursor; merges no window that it does not need."""
     rows: list[KpiRow] = []
     for row in _rows(selection, reads, after):
         if len(rows) == limit:
             last = rows[-1]
-            return Page(rows, Cursor(question, last.start_ms, last.labels))
+            return Page(rows, Cursor(question, state_of(reads), last.start_ms, last.labels))
         rows.append(row)
     return Page(rows, None)
 

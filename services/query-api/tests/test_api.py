@@ -124,6 +124,16 @@ async def test_pages_are_the_whole_without_a_gap(api: httpx.AsyncClient, writers
     assert len(rows) == 12
 
 
+async def test_two_walks_of_one_question_do_not_mix(api: httpx.AsyncClient, writers: list[KpiWriter]):
+    await writers[0].write([sale(T0), sale(T0 + 10_000)])
+    first = await get(api, metric="revenue", limit=1)
+    await writers[0].write([sale(T0 + 10_000)])
+    second = await get(api, metric="revenue", limit=1)
+    for walk in (first, second):
+        page = await get(api, metric="revenue", limit=1, cursor=walk["next_cursor"])
+        assert page["partitions"] == walk["partitions"]
+
+
 async def test_a_cursor_fits_only_its_question(api: httpx.AsyncClient, writers: list[KpiWriter]):
     await writers[0].write([sale(T0, "1"), sale(T0, "2")])
     cursor = (await get(api, metric="revenue", by="store", limit=1))["next_cursor"]
