@@ -51,7 +51,7 @@ fmt: $(STAMP) ## put sources in shape
 	$(BIN)/ruff check --fix --exit-zero $(SOURCES)
 	$(BIN)/ruff format $(SOURCES)
 
-type: $(STAMP) ## strict types, tests too
+type: $(STAMP) ## types, tests too
 	$(BIN)/basedpyright
 
 lock: $(VENV)/.uv ## write requirements.lock anew from the pyproject files
