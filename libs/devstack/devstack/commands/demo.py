@@ -63,6 +63,8 @@ def demo(
         faults=Faults(share(duplicates), share(late), share(out_of_order), share(malformed)),
         seed=seed,
     )
+    if json is not None:
+        json.parent.mkdir(parents=True, exist_ok=True)  # before minutes of work, not after
     console = Console()
     folder = _folder(data, fresh=once)
     made = not folder.exists()
