@@ -26,7 +26,7 @@ def run(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
 
 def test_once_proves_that_every_number_agrees_and_leaves_nothing(tmp_path: Path, watch: Any) -> None:
     left_behind, _ = watch
-    file, folder = tmp_path / "report.json", tmp_path / "data"
+    file, folder = tmp_path / "new" / "report.json", tmp_path / "data"
     faults = ["--duplicates", "1%", "--late", "1%", "--out-of-order", "1%", "--malformed", "1%"]
     done = run(folder, "--once", "--events", "3000", *faults, "--no-latency", "--json", str(file))
     assert done.returncode == 0, done.stdout + done.stderr
