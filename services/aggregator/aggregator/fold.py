@@ -5,6 +5,7 @@ nothing else: not on where batches end, not on restarts, not on the time of day.
 exactly one outcome. Exact measures are bitwise equal on every re-read.
 """
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -57,6 +58,8 @@ class Fold:
     """Ledger minutes that changed since the last drain."""
     stored_ids: dict[int, list[str]] = field(default_factory=dict)
     """Minute of the log clock -> keys of the stored id lists, to be removed with the minute."""
+    outcomes: Counter[str] = field(default_factory=Counter)
+    """Valid records by outcome, since somebody took note of them."""
     gap: Stamp | None = None
     """A verdict that claims a log position never seen; cleared by the next accepted record."""
 
@@ -81,7 +84,9 @@ class Fold:
                 self.forgotten += self.seen.advance(stamp.ts)
             if stamp.verdict is Verdict.VALID:
                 counts["valid"] += 1
-                counts[self._count(record, stamp.ts)] += 1
+                outcome = self._count(record, stamp.ts)
+                counts[outcome] += 1
+                self.outcomes[outcome] += 1
             else:
                 reasons = counts[stamp.verdict.name.lower()]
                 reason = reason_of(record.headers)

@@ -142,6 +142,12 @@ class AggregatorPartition:
         topic = self._tp.topic
         metrics.COMMIT_SECONDS.labels(topic).observe(seconds)
         metrics.COMMIT_ROWS.labels(topic).inc(sum(len(rows) for rows in commit.windows.values()))
+        for outcome, count in self._fold.outcomes.items():
+            metrics.OUTCOMES.labels(topic, outcome).inc(count)
+        self._fold.outcomes.clear()
+        for table, labels in zip(self._compiled.plan.tables, self._windows.labels, strict=True):
+            metrics.LABEL_OVERFLOW.labels(table.id).inc(labels.overflowed)
+            labels.overflowed = 0
         metrics.WATERMARK_MS.labels(*self._tp).set(self._fold.watermark)
         metrics.WINDOWS.labels(*self._tp).set(self._windows.open)
 

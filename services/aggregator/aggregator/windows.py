@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from dataforge.contracts.model import OTHER, EventType
-from dataforge.kpi.columns import ALGEBRA, label_text
+from dataforge.kpi.columns import ALGEBRA, short_label
 from dataforge.kpi.plan import Plan, Row, Table
 from dataforge.state.model import WindowKey, split_window_key, window_key
 
@@ -37,7 +37,7 @@ class Labels:
         if (found := self._cache.get(raw)) is not None:
             return found
         parts = raw if self._width != 1 else (raw,)
-        label = msgspec.json.encode([label_text(part) for part in parts]).decode()
+        label = msgspec.json.encode([short_label(part) for part in parts]).decode()
         if label not in self._known:
             if self._width and len(self._known) >= self._cap:
                 self.overflowed += 1

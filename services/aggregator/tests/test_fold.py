@@ -224,3 +224,13 @@ async def test_an_event_is_late_exactly_when_its_time_plus_lateness_reaches_the_
     log += [judged(n, START, sale(str(n), START - LATENESS + early)) for n, early in ((1, 1), (2, 0))]
     await fold_all(store, numbered(log))
     assert await outcomes_of(store) == {"counted": 2, "late": 1}
+
+
+async def test_a_label_too_long_to_be_one_counts_as_other() -> None:
+    store, long = MemoryState(), 10**300
+    log = numbered([judged(n, START, sale(str(n), START, shop=shop)) for n, shop in enumerate([1, long, long])])
+    await fold_all(store, log)
+    view = SHOP.plan.view("sales", ("shop",))
+    read = await store.read(SHOP.name, 0, view.table.id, MINUTE, 0, 2**60)
+    rows = {row.labels: row.value for row in window_rows(view, MINUTE, [read], LATENESS)}
+    assert rows == {("1",): 1, ("__other__",): 2}

@@ -17,7 +17,7 @@ from typing import Any
 import datasketches
 import numpy as np
 
-from dataforge.contracts.model import UNKNOWN
+from dataforge.contracts.model import OTHER, UNKNOWN
 
 sketches: Any = datasketches
 """The package carries no type information."""
@@ -25,6 +25,8 @@ sketches: Any = datasketches
 HLL_LG_K = 14
 KLL_K = 400
 FREQUENT_LG_MAX = 12
+MAX_LABEL = 256
+"""Characters of a label; whoever puts a page of text into a dimension shall not fill the store with it."""
 
 HLL_ERROR = 4 * 0.0081
 """Stated relative error of `distinct`: four standard errors of a union at lg_k 14."""
@@ -64,6 +66,12 @@ def label_text(value: Any) -> str:
         # Both zeros are one key of a dict: which of them comes first in a batch must not name the row.
         return str(value + 0.0)
     return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def short_label(value: Any) -> str:
+    """As `label_text`, for what is stored and sent as text: one too long to be a label counts as `__other__`."""
+    text = label_text(value)
+    return text if len(text) <= MAX_LABEL else OTHER
 
 
 def _hll(data: bytes | None = None) -> Any:
@@ -108,7 +116,7 @@ def _kll_merge(a: Any, b: Any) -> Any:
 
 def _frequent_absorb(held: Any, pending: dict[Any, int]) -> Any:
     for item, weight in pending.items():
-        held.update(label_text(item), weight)
+        held.update(short_label(item), weight)
     return held
 
 

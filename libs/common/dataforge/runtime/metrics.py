@@ -49,7 +49,11 @@ COMMIT_ROWS = Counter("dataforge_commit_rows", "Window rows written by state com
 SUPERSEDED = Counter("dataforge_superseded", "Commits refused because another worker holds the claim.", ("topic",))
 WINDOWS = Gauge("dataforge_windows", "Windows held in memory.", _PARTITION)
 WATERMARK_MS = Gauge("dataforge_watermark_ms", "Watermark of the partition, ms since the epoch.", _PARTITION)
-LABEL_OVERFLOW = Counter("dataforge_label_overflow", "Events counted under __other__ for the label cap.", ("table",))
+LABEL_OVERFLOW = Counter(
+    "dataforge_label_overflow",
+    "Times a label beyond the cap went to __other__ (at most once per label, window and batch).",
+    ("table",),
+)
 
 # --- ws-gateway ---
 WS_CLIENTS = Gauge("dataforge_ws_clients", "WebSocket connections open.")
