@@ -1,6 +1,7 @@
 """One partition's owner: claim, load, fold, commit (DESIGN R3). The only I/O is the state store."""
 
 import json
+import logging
 import secrets
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -15,12 +16,15 @@ from dataforge.runtime import metrics
 from dataforge.runtime.tracing import batch_trace
 from dataforge.state.model import Commit, Loaded
 from dataforge.state.store import StateWriter
+from dataforge.stream.judged import Stamp
 from dataforge.stream.records import RecordBatch, TopicPartition
 
 from aggregator.contribute import Contribute
 from aggregator.dedupe import MINUTE_MS, SeenIds
 from aggregator.fold import Decode, Fingerprint, Fold
 from aggregator.windows import Changed, Windows
+
+logger = logging.getLogger(__name__)
 
 _encode = msgspec.msgpack.Encoder().encode
 
@@ -108,6 +112,8 @@ class AggregatorPartition:
             self._fold.fold(batch.records, batch.next)
             found = (traced.traceparent(index) for index in traced.records)
             self._traces += [value.decode() for value in found if value][: MAX_TRACES - len(self._traces)]
+        if self._fold.gap is not None:
+            self._report_gap(self._fold.gap)
         rows = sum(len(pending) for pending in self._fold.pending)
         if self._clock() >= self._due or rows >= self._pace.max_pending_rows:
             await self._commit()
@@ -130,13 +136,27 @@ class AggregatorPartition:
             commit = drain(self._compiled, self._fold, self._windows, self._claim, self._committed, self._traces)
             self._unsafe, self._traces = commit, []
         began = self._clock()
-        await self._store.commit(self._compiled.name, self._tp.partition, commit)
+        try:
+            await self._store.commit(self._compiled.name, self._tp.partition, commit)
+        except Superseded:
+            metrics.SUPERSEDED.labels(self._tp.topic).inc()
+            raise
         self._unsafe = None
         self._measure(commit, self._clock() - began)
         self._committed = commit.position
         self._windows.drop_sealed(self._fold.watermark)
         self._due = self._checked = self._clock()
         self._due += self._pace.interval_s
+
+    def _report_gap(self, stamp: Stamp) -> None:
+        """Passing while a zombie's records are skipped; one that stays means that verdicts are missing."""
+        metrics.ACCEPTANCE_GAPS.labels(self._tp.topic).inc()
+        logger.error(
+            "%s/%d: a verdict continues raw offset %d, and the last accepted one is before %d: records between have none",
+            *self._tp,
+            stamp.base,
+            self._fold.acceptance.next,
+        )
 
     def _measure(self, commit: Commit, seconds: float) -> None:
         topic = self._tp.topic

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 from dataforge.contracts.model import Contract
 from dataforge.errors import Fatal
+from dataforge.runtime import metrics
 from dataforge.stream.judged import Acceptance, Verdict, unpack
 from dataforge.stream.records import Record, RecordBatch, TopicPartition
 
@@ -46,6 +47,7 @@ class QuarantinePartition:
         copies = self._copies(batch.records)
         if copies:
             await self._sink.send(self._contract.quarantine_topic, self._tp.partition, copies)
+            metrics.QUARANTINED.labels(self._contract.quarantine_topic).inc(len(copies))
         self._position = batch.next
 
     async def tick(self) -> None:
