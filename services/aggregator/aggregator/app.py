@@ -14,8 +14,8 @@ from dataforge.stream.app import StreamApp
 from dataforge.stream.records import TopicPartition
 from dataforge.stream.work import Source
 
-from aggregator.compile import compile_event
-from aggregator.partition import AggregatorPartition, Compiled, Pace
+from aggregator.compile import Compiled, compile_event
+from aggregator.partition import AggregatorPartition, Pace
 from aggregator.settings import AggregatorSettings
 
 

@@ -1,14 +1,29 @@
 """From an event type to what the fold needs: a lean decoder and the compiled contribution."""
 
+from dataclasses import dataclass
 from typing import Any
 
 from dataforge.contracts.compile import projection, time_ms
 from dataforge.contracts.model import EventType
-from dataforge.kpi.plan import plan
+from dataforge.kpi.plan import Plan, plan
 
-from aggregator.contribute import compile_contribution, fields_used
+from aggregator.contribute import Contribute, compile_contribution, fields_used
 from aggregator.fold import Decode
-from aggregator.partition import Compiled
+
+
+@dataclass(frozen=True, slots=True)
+class Compiled:
+    """An event type, ready to be folded."""
+
+    event: EventType
+    plan: Plan
+    decode: Decode
+    contribute: Contribute
+    domain_fingerprint: int
+
+    @property
+    def name(self) -> str:
+        return self.event.contract.name
 
 
 def compile_event(event: EventType, domain_fingerprint: int) -> Compiled:

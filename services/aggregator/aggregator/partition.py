@@ -1,51 +1,28 @@
 """One partition's owner: claim, load, fold, commit (DESIGN R3). The only I/O is the state store."""
 
-import json
 import logging
 import secrets
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
-import msgspec
-
-from dataforge.contracts.model import EventType
 from dataforge.errors import Superseded
-from dataforge.kpi.plan import Plan
 from dataforge.runtime import metrics
 from dataforge.runtime.tracing import batch_trace
-from dataforge.state.model import Commit, Loaded
+from dataforge.state.model import Commit
 from dataforge.state.store import StateWriter
 from dataforge.stream.judged import Stamp
 from dataforge.stream.records import RecordBatch, TopicPartition
 
-from aggregator.contribute import Contribute
-from aggregator.dedupe import MINUTE_MS, SeenIds
-from aggregator.fold import Decode, Fingerprint, Fold
-from aggregator.windows import Changed, Windows
+from aggregator.compile import Compiled
+from aggregator.fold import Fold
+from aggregator.snapshot import drain, restore
+from aggregator.windows import Windows
 
 logger = logging.getLogger(__name__)
-
-_encode = msgspec.msgpack.Encoder().encode
 
 IDLE_CHECK_S = 1.0
 MAX_TRACES = 16
 """Traces handed on by one commit; the rest end here."""
-
-
-@dataclass(frozen=True, slots=True)
-class Compiled:
-    """An event type, ready to be folded."""
-
-    event: EventType
-    plan: Plan
-    decode: Decode
-    contribute: Contribute
-    domain_fingerprint: int
-
-    @property
-    def name(self) -> str:
-        return self.event.contract.name
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,7 +129,7 @@ class AggregatorPartition:
         """Passing while a zombie's records are skipped; one that stays means that verdicts are missing."""
         metrics.ACCEPTANCE_GAPS.labels(self._tp.topic).inc()
         logger.error(
-            "%s/%d: a verdict continues raw offset %d, and the last accepted one is before %d: records between have none",
+            "%s/%d: a verdict goes on at raw offset %d, the accepted ones end at %d: what is between has none",
             *self._tp,
             stamp.base,
             self._fold.acceptance.next,
@@ -180,94 +157,3 @@ class AggregatorPartition:
                 f"{self._compiled.name}/{self._tp.partition}: the store is at {position}, this worker at "
                 f"{self._committed}: another worker took the partition, or the store was rolled back"
             )
-
-
-def restore(compiled: Compiled, loaded: Loaded) -> tuple[Fold, Windows]:
-    """The fold as it stood at the last commit. Pure."""
-    meta, event = loaded.meta, compiled.event
-    remembered: dict[int, list[str]] = {}
-    stored_ids: dict[int, list[str]] = {}
-    for key, ids in loaded.ids.items():
-        minute = int(key.partition(":")[0])
-        remembered.setdefault(minute, []).extend(ids)
-        stored_ids.setdefault(minute, []).append(key)
-    fold = Fold(
-        decode=compiled.decode,
-        contribute=compiled.contribute,
-        tables=len(compiled.plan.tables),
-        lateness_ms=event.lateness_ms,
-        seen=SeenIds(event.dedupe_ms, remembered),
-        position=int(meta.get("position", 0)),
-        watermark=int(meta.get("watermark", 0)),
-        clock=int(meta.get("clock", 0)),
-        ledger={minute: dict(counts) for minute, counts in loaded.ledger.items()},
-        last=Fingerprint(*json.loads(meta["fp"])) if meta.get("fp") else None,
-        topic_id=bytes.fromhex(meta.get("topic_id", "")),
-        stored_ids=stored_ids,
-    )
-    fold.forgotten += fold.seen.advance(fold.clock)
-    fold.acceptance.next = int(meta.get("next", 0))
-    labels = {k.removeprefix("labels:"): tuple(json.loads(v)) for k, v in meta.items() if k.startswith("labels:")}
-    windows = Windows(compiled.plan, labels)
-    windows.restore(loaded.windows, loaded.expiries)
-    return fold, windows
-
-
-def drain(compiled: Compiled, fold: Fold, windows: Windows, claim: str, previous: int, traces: list[str]) -> Commit:
-    """Everything since the last commit as one commit; the fold's pending rows are empty afterwards. Pure."""
-    changed, ends = windows.absorb(fold.pending, fold.revised)
-    gone = windows.expire(fold.watermark)
-    forgotten = set(fold.forgotten)
-    ledger_gone = tuple(m for m in fold.ledger if m + MINUTE_MS + compiled.event.ttl_ms <= fold.clock)
-    for minute in ledger_gone:
-        del fold.ledger[minute]
-    commit = Commit(
-        claim=claim,
-        previous=previous,
-        position=fold.position,
-        meta=_meta(compiled, fold, windows),
-        windows=changed,
-        ends=ends,
-        gone=gone,
-        ids={
-            f"{minute}:{fold.position}": _encode(ids) for minute, ids in fold.new_ids.items() if minute not in forgotten
-        },
-        ids_gone=tuple(fold.ids_of(forgotten)),
-        ledger={m: _encode(fold.ledger[m]) for m in fold.touched if m in fold.ledger},
-        ledger_gone=ledger_gone,
-        feed=(_payload(fold, changed, gone, traces),),
-    )
-    fold.drained(fold.position)
-    return commit
-
-
-def _meta(compiled: Compiled, fold: Fold, windows: Windows) -> dict[str, str]:
-    meta = {
-        "next": str(fold.acceptance.next),
-        "watermark": str(fold.watermark),
-        "clock": str(fold.clock),
-        "topic_id": fold.topic_id.hex(),
-        "fp": json.dumps(fold.last) if fold.last else "",
-        "domain": str(compiled.domain_fingerprint),
-    }
-    for table, labels in zip(compiled.plan.tables, windows.labels, strict=True):
-        if labels.grown:
-            labels.grown = False
-            meta[f"labels:{table.id}"] = json.dumps(labels.known())
-    return meta
-
-
-def _payload(fold: Fold, changed: Changed, gone: tuple[str, ...], traces: list[str]) -> bytes:
-    rows: Mapping[str, Mapping[str, Any]] = {
-        key: {label: msgspec.Raw(row) for label, row in found.items()} for key, found in changed.items()
-    }
-    return _encode(
-        {
-            "next": fold.acceptance.next,
-            "watermark": fold.watermark,
-            "position": fold.position,
-            "rows": rows,
-            "gone": gone,
-            "trace": traces,
-        }
-    )

@@ -20,8 +20,8 @@ from dataforge.kpi.plan import plan
 from dataforge.stream.judged import HEADER, REASON, Stamp, Verdict, fingerprint
 from dataforge.stream.records import LogRecord
 
+from aggregator.compile import Compiled
 from aggregator.contribute import compile_contribution
-from aggregator.partition import Compiled
 
 SECOND, MINUTE = 1_000, 60_000
 START = 1_700_000_040_000

@@ -14,7 +14,8 @@ from dataforge.kpi.query import window_rows
 from dataforge.state.memory import MemoryState
 from dataforge.stream.records import LogRecord, RecordBatch, TopicPartition
 
-from aggregator.partition import AggregatorPartition, Compiled, Pace
+from aggregator.compile import Compiled
+from aggregator.partition import AggregatorPartition, Pace
 from sale_events import LATENESS, METRICS, MINUTE, SECOND, START, compiled, judged, numbered, sale
 from sale_oracle import expected
 
