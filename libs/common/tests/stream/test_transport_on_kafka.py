@@ -55,6 +55,9 @@ class Worker:
 
     async def end(self, number: signal.Signals) -> int:
         assert self.process is not None
+        if number == signal.SIGTERM and self.process.returncode is None:
+            # Before it is ready it has no handlers yet, and SIGTERM would end it like any process.
+            await until(self.ready, "ready", 40)
         if self.process.returncode is None:
             self.process.send_signal(number)
         async with asyncio.timeout(15):
@@ -154,8 +157,6 @@ async def test_every_record_once_through_kills_stops_and_rebalances(
         for share in (0.15, 0.3, 0.45, 0.6, 0.75):
             await until(lambda share=share: progressed(int(share * total * PARTITIONS)), "progress", 40)
             worker = dice.choice(group)
-            # Before it is ready it has no handlers yet, and SIGTERM would end it like any process.
-            await until(worker.ready, "ready", 40)
             assert worker.process is not None
             pids.add(worker.process.pid)
             number = dice.choice([signal.SIGKILL, signal.SIGKILL, signal.SIGTERM])
