@@ -33,10 +33,6 @@ class Table:
     columns: tuple[Column, ...]
 
     @property
-    def dims(self) -> tuple[str, ...]:
-        return tuple(d.name for d in self.dimensions)
-
-    @property
     def pane_ms(self) -> int:
         """The grain events are folded at; every window is a whole number of panes."""
         return gcd(*self.windows_ms)
