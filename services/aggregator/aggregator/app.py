@@ -5,11 +5,13 @@ position behind it moved together.
 """
 
 import time
+from collections.abc import Callable, Sequence
 from functools import partial
 
 from dataforge.contracts.load import load_domains
 from dataforge.contracts.model import Domain
 from dataforge.state.redis import RedisState
+from dataforge.state.store import StateWriter
 from dataforge.stream.app import StreamApp
 from dataforge.stream.records import TopicPartition
 from dataforge.stream.work import Source
@@ -20,24 +22,30 @@ from aggregator.settings import AggregatorSettings
 
 
 def build(settings: AggregatorSettings) -> StreamApp:
-    compiled = compile_domains(load_domains(settings.domain_folders))
+    domains = load_domains(settings.domain_folders)
     state = RedisState(settings.redis_url, feed_cap=settings.feed_cap)
     pace = Pace(settings.commit_interval_ms / 1000, settings.commit_max_rows)
-
-    def open_partition(tp: TopicPartition) -> AggregatorPartition:
-        return AggregatorPartition(tp, compiled[tp.topic], state, time.monotonic, pace)
-
     return StreamApp(
         "aggregator",
         settings,
-        [Source("judged", sorted(compiled), open_partition)],
+        [aggregate(domains, state, time.monotonic, pace)],
         checks={"state": partial(_reachable, state)},
         startup=[state.ping],
         shutdown=[state.close],
     )
 
 
-def compile_domains(domains: list[Domain]) -> dict[str, Compiled]:
+def aggregate(domains: Sequence[Domain], state: StateWriter, clock: Callable[[], float], pace: Pace) -> Source:
+    """What this worker does, over any state store and clock."""
+    compiled = compile_domains(domains)
+
+    def open_partition(tp: TopicPartition) -> AggregatorPartition:
+        return AggregatorPartition(tp, compiled[tp.topic], state, clock, pace)
+
+    return Source("judged", sorted(compiled), open_partition)
+
+
+def compile_domains(domains: Sequence[Domain]) -> dict[str, Compiled]:
     """Judged topic -> its event type, ready to be folded."""
     return {
         event.contract.judged_topic: compile_event(event, domain.fingerprint)

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
+from typing import Protocol
 
 from dataforge.stream.records import Record, TopicPartition
 from dataforge.stream.topics import NO_ID, RangeReader, topic_ids
@@ -12,7 +13,19 @@ _READERS = 4
 """Consumers that are open at the same time while partitions open."""
 
 
+class Log(Protocol):
+    def id_of(self, topic: str) -> bytes:
+        """Kafka's id of the topic, 16 bytes; zeros where the log has none."""
+        ...
+
+    async def look(self, tp: TopicPartition, offset: int) -> Seen:
+        """The log's bounds, and its record at this offset. *Raises* `Transient` where the log is away."""
+        ...
+
+
 class SourceLog:
+    """Kafka."""
+
     def __init__(self, bootstrap: str) -> None:
         self._bootstrap = bootstrap
         self._ids: dict[str, bytes] = {}
@@ -26,7 +39,6 @@ class SourceLog:
         return self._ids.get(topic, NO_ID)
 
     async def look(self, tp: TopicPartition, offset: int) -> Seen:
-        """The log's bounds, and its record at this offset. *Raises* `Transient` where Kafka is away."""
         async with self._slots, RangeReader(self._bootstrap) as reader:
             begin = (await reader.begin_offsets([tp]))[tp]
             end = (await reader.end_offsets([tp]))[tp]

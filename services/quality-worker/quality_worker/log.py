@@ -1,14 +1,32 @@
 """What quality-worker reads of the log beside its batches: tails to fold, last records, topic ids."""
 
 from collections.abc import AsyncIterator, Sequence
+from typing import Protocol
 
 from dataforge.errors import Fatal
 from dataforge.stream.records import Record, TopicPartition
 from dataforge.stream.topics import NO_ID, RangeReader, topic_ids
 
 
+class Log(Protocol):
+    def id_of(self, topic: str) -> bytes:
+        """Kafka's id of the topic, 16 bytes; zeros where the log has none."""
+        ...
+
+    def read_from(self, tp: TopicPartition, offset: int) -> AsyncIterator[Sequence[Record]]:
+        """Its records from `offset` to the end it has now.
+
+        *Raises* `Fatal` where the log no longer, or not yet, holds `offset`: going on would judge twice.
+        """
+        ...
+
+    async def last_record(self, tp: TopicPartition) -> Record | None:
+        """None where the log holds none."""
+        ...
+
+
 class LogTail:
-    """Reads outside of the consumer group, each call with a reader of its own: partitions open side by side."""
+    """Kafka. Reads outside of the consumer group, each call with a reader of its own: partitions open side by side."""
 
     def __init__(self, bootstrap: str) -> None:
         self._bootstrap = bootstrap
@@ -21,10 +39,6 @@ class LogTail:
         return self._ids.get(topic, NO_ID)
 
     async def read_from(self, tp: TopicPartition, offset: int) -> AsyncIterator[Sequence[Record]]:
-        """Its records from `offset` to the end it has now.
-
-        *Raises* `Fatal` where the log no longer, or not yet, holds `offset`: going on would judge twice.
-        """
         async with RangeReader(self._bootstrap) as reader:
             end = (await reader.end_offsets([tp]))[tp]
             begin = (await reader.begin_offsets([tp]))[tp]
