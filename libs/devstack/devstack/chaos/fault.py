@@ -1,0 +1,83 @@
+"""What a fault is, what it acts on, and the list of the kinds there are.
+
+A fault object is drawn once, with everything random about it decided, and lives for one injection:
+
+    fault = KINDS["zombie"].draw(random.Random(seed))
+    await fault.inject(stage)      # in force from here ...
+    await asyncio.sleep(duration_s)
+    await fault.heal(stage)        # ... to here; the platform recovers in its own time
+    fault.evidence                 # what shows that it took effect, for the report
+"""
+
+import random
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+from devstack.errors import StackError
+from devstack.model import Endpoints
+from devstack.stack import Stack
+
+if TYPE_CHECKING:
+    from devstack.chaos.proxies import Proxy
+
+Evidence = dict[str, Any]
+"""Plain JSON values."""
+
+
+class NotInForce(StackError):
+    """The fault could not be brought about; the text says why. The platform is as it was, `heal` is still called."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """What faults act on: a running stack with proxies before its servers, and the event type that is replayed."""
+
+    stack: Stack
+    proxies: Mapping[str, "Proxy"]
+    """`kafka`, `valkey`, `s3`: what the services are told to connect to."""
+    raw_topic: str
+    judged_topic: str
+
+    @property
+    def direct(self) -> Endpoints:
+        """Past the proxies: for whoever must see the truth while the network is cut."""
+        return self.stack.endpoints()
+
+
+class Fault(Protocol):
+    """One injection.
+
+    *Guarantees*: `inject` returns once the fault is in force, or raises `NotInForce`; `heal` returns once its cause
+    is gone (not: once the platform has recovered), may be called at any moment after `inject` began and more than
+    once, and leaves alone what other faults do.
+    """
+
+    kind: str
+    victim: str
+    """The program it hits, e.g. `aggregator-2` or `kafka`; two faults on one victim say little at the same time."""
+    evidence: Evidence
+
+    async def inject(self, stage: Stage) -> None: ...
+
+    async def heal(self, stage: Stage) -> None: ...
+
+
+def _always() -> str | None:
+    return None
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """How often and how long faults of a kind are drawn."""
+
+    name: str
+    draw: Callable[[random.Random], Fault]
+    weight: float = 1.0
+    least_s: float = 0.0
+    most_s: float = 0.0
+    """Time between `inject` and `heal`; 0 for what is over at once."""
+    unavailable: Callable[[], str | None] = _always
+    """Why this machine cannot do it; None where it can."""
+    final: bool = False
+    """It ends the work on its topic for good: once, after everything is compared."""

@@ -1,0 +1,87 @@
+"""Faults of processes: killed, stopped for so long that others take over, asked to leave."""
+
+import os
+import random
+import signal
+import time
+
+import psutil
+
+from devstack.chaos.fault import Evidence, NotInForce, Stage
+from devstack.processes import ProcessId
+
+WORKERS = ("landing-worker", "quality-worker", "aggregator")
+INSTANCES = 2
+"""Of each worker: somebody must be there to take over."""
+
+
+def worker_instances() -> list[str]:
+    return [name for worker in WORKERS for name in (worker, f"{worker}-{INSTANCES}")]
+
+
+EVERY = (*worker_instances(), "query-api", "ws-gateway", "kafka", "valkey", "s3proxy")
+
+
+class Kill:
+    """SIGKILL, or another signal that ends it; the supervisor starts it again at once."""
+
+    def __init__(self, kind: str, victim: str, number: signal.Signals = signal.SIGKILL) -> None:
+        self.kind, self.victim, self._number = kind, victim, number
+        self.evidence: Evidence = {"signal": number.name}
+
+    async def inject(self, stage: Stage) -> None:
+        process = running(stage, self.victim)
+        os.kill(process.pid, self._number)
+        self.evidence |= {"pid": process.pid}
+
+    async def heal(self, stage: Stage) -> None:
+        """Nothing is left to be healed. What runs now is written down: another pid, or none yet."""
+        self.evidence["pid_after"] = stage.stack.pid(self.victim)
+
+
+class Zombie:
+    """SIGSTOP for longer than the session timeout, then SIGCONT: it goes on as if its partitions were still its own."""
+
+    kind = "zombie"
+
+    def __init__(self, victim: str) -> None:
+        self.victim = victim
+        self.evidence: Evidence = {}
+        self._stopped: ProcessId | None = None
+        self._since_s = 0.0
+
+    async def inject(self, stage: Stage) -> None:
+        process = running(stage, self.victim)
+        os.kill(process.pid, signal.SIGSTOP)
+        self._stopped, self._since_s = process, time.monotonic()
+        self.evidence["pid"] = process.pid
+
+    async def heal(self, stage: Stage) -> None:
+        stopped, self._stopped = self._stopped, None
+        if stopped is None:
+            return
+        found = stopped.process()
+        self.evidence["stopped_s"] = round(time.monotonic() - self._since_s, 1)
+        self.evidence["was_stopped"] = found is not None and found.status() == psutil.STATUS_STOPPED
+        if found is not None:
+            os.kill(stopped.pid, signal.SIGCONT)
+
+
+def running(stage: Stage, name: str) -> ProcessId:
+    """*Raises* `NotInForce` where it does not run just now: another fault was quicker."""
+    process = stage.stack.state().program(name).process
+    if process is None or not process.alive():
+        raise NotInForce(f"{name} does not run at this moment")
+    return process
+
+
+def draw_kill(chosen: random.Random) -> Kill:
+    return Kill("kill", chosen.choice(EVERY))
+
+
+def draw_zombie(chosen: random.Random) -> Zombie:
+    return Zombie(chosen.choice(worker_instances()))
+
+
+def draw_broker_restart(chosen: random.Random) -> Kill:
+    return Kill("broker_restart", "kafka", chosen.choice((signal.SIGTERM, signal.SIGKILL)))
