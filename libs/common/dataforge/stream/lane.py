@@ -2,7 +2,6 @@
 
 import asyncio
 import logging
-import time
 from collections import deque
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
@@ -25,6 +24,11 @@ _MAX_BACKOFF_S = 10
 T = TypeVar("T")
 Fail = Callable[[str, BaseException], None]
 """Ends the process with nothing committed: what was being done, and the error."""
+
+
+def _now_s() -> float:
+    """The running loop's clock: monotonic, and virtual in a simulation."""
+    return asyncio.get_running_loop().time()
 
 
 class Closing(Exception):
@@ -65,9 +69,9 @@ class Lane:
 
     async def open(self) -> int:
         """Claim and load; retried while `Transient`. Returns the offset to seek to."""
-        started = time.monotonic()
+        started = _now_s()
         self.next = await self._retrying("open", self.work.open)
-        metrics.OPEN_SECONDS.labels(self.tp.topic).observe(time.monotonic() - started)
+        metrics.OPEN_SECONDS.labels(self.tp.topic).observe(_now_s() - started)
         self._task = asyncio.create_task(self._run(), name=f"lane {self._name}")
         return self.next
 
@@ -92,16 +96,16 @@ class Lane:
     async def _run(self) -> None:
         doing = "tick"
         try:
-            tick_at = time.monotonic() + self._tick_s
+            tick_at = _now_s() + self._tick_s
             while not self._closing.is_set():
                 await self._wait(tick_at)
                 if self._queue:
                     doing = "take"
                     await self._take(self._next_batch())
-                if time.monotonic() >= tick_at and not self._closing.is_set():
+                if _now_s() >= tick_at and not self._closing.is_set():
                     doing = "tick"
                     await self._retrying(doing, self.work.tick)
-                    tick_at = time.monotonic() + self._tick_s
+                    tick_at = _now_s() + self._tick_s
         except Closing:
             return
         except Exception as error:  # noqa: BLE001 - whatever it is, the process must not go on
@@ -111,7 +115,7 @@ class Lane:
 
     async def _wait(self, until: float) -> None:
         """Until there is a batch, a tick is due, or the lane closes."""
-        if self._queue or (left_s := until - time.monotonic()) <= 0:
+        if self._queue or (left_s := until - _now_s()) <= 0:
             # A lane that is always busy must still let the others, and the heartbeat, run.
             await asyncio.sleep(0)
             return
@@ -139,12 +143,12 @@ class Lane:
             self._seek(self.tp, self.next)
             self._roomy()
             return
-        started = time.monotonic()
+        started = _now_s()
         await self._retrying("take", lambda: self.work.take(batch))
         self.next = batch.next
         self._batches.inc()
         self._records.inc(len(batch.records))
-        self._take_seconds.observe(time.monotonic() - started)
+        self._take_seconds.observe(_now_s() - started)
 
     async def _retrying(self, doing: str, call: Callable[[], Awaitable[T]]) -> T:
         """Call it, again and again while it is `Transient`. *Raises* `Closing`, and whatever else it raises."""
