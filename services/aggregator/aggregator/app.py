@@ -17,7 +17,7 @@ from dataforge.stream.records import TopicPartition
 from dataforge.stream.work import Source
 
 from aggregator.compile import Compiled, compile_event
-from aggregator.partition import AggregatorPartition, Pace
+from aggregator.partition import AggregatorPartition, Pace, wall_ms
 from aggregator.settings import AggregatorSettings
 
 
@@ -35,12 +35,18 @@ def build(settings: AggregatorSettings) -> StreamApp:
     )
 
 
-def aggregate(domains: Sequence[Domain], state: StateWriter, clock: Callable[[], float], pace: Pace) -> Source:
-    """What this worker does, over any state store and clock."""
+def aggregate(
+    domains: Sequence[Domain],
+    state: StateWriter,
+    clock: Callable[[], float],
+    pace: Pace,
+    now_ms: Callable[[], int] = wall_ms,
+) -> Source:
+    """What this worker does, over any state store and clocks."""
     compiled = compile_domains(domains)
 
     def open_partition(tp: TopicPartition) -> AggregatorPartition:
-        return AggregatorPartition(tp, compiled[tp.topic], state, clock, pace)
+        return AggregatorPartition(tp, compiled[tp.topic], state, clock, pace, now_ms)
 
     return Source("judged", sorted(compiled), open_partition)
 

@@ -20,8 +20,12 @@ Decode = Callable[[bytes], tuple[Any, str, int]]
 """value -> (event as the contribution reads it, event id, event time in ms)"""
 
 
-def new_counts() -> dict[str, Any]:
-    return {"valid": 0, "quarantined": {}, "undecodable": {}, "counted": 0, "duplicate": 0, "late": 0}
+def new_minute(position: int, following: int, watermark: int) -> dict[str, Any]:
+    """A ledger minute whose first accepted record is the judged one at `position`: from there, with this raw
+    `next` and this watermark (ms), its records can be folded again.
+    """
+    counts = {"valid": 0, "quarantined": {}, "undecodable": {}, "counted": 0, "duplicate": 0, "late": 0}
+    return counts | {"position": position, "next": following, "watermark": watermark}
 
 
 class Fingerprint(NamedTuple):
@@ -46,7 +50,7 @@ class Fold:
     watermark: int = 0
     clock: int = 0
     ledger: dict[int, dict[str, Any]] = field(default_factory=dict)
-    """Minute of raw append time -> counts by outcome."""
+    """Minute of raw append time -> counts by outcome, and where its first accepted record stands."""
     last: Fingerprint | None = None
     topic_id: bytes = b""
     pending: list[Pending] = field(init=False)
@@ -68,16 +72,17 @@ class Fold:
 
     def fold(self, records: Sequence[Record], position: int) -> None:
         """Fold a batch and move to `position`. *Raises*: only where a record is not a judge's (`Fatal`)."""
-        counts, minute = new_counts(), -1
-        accepts = self.acceptance.accepts
+        counts: dict[str, Any] = {}
+        minute, acceptance = -1, self.acceptance
         for record in records:
-            stamp = unpack(record.headers)
-            if not accepts(stamp):
-                self.gap = stamp if self.acceptance.gap(stamp) else self.gap
+            stamp, following = unpack(record.headers), acceptance.next
+            if not acceptance.accepts(stamp):
+                self.gap = stamp if acceptance.gap(stamp) else self.gap
                 continue
             if stamp.ts - stamp.ts % MINUTE_MS != minute:
                 minute = stamp.ts - stamp.ts % MINUTE_MS
-                counts = self.ledger.setdefault(minute, new_counts())
+                # Append times may go back a little where the log's leader changed: a minute can come again.
+                counts = self.ledger.setdefault(minute, new_minute(record.offset, following, self.watermark))
                 self.touched.add(minute)
             if stamp.ts > self.clock:
                 self.clock = stamp.ts

@@ -2,6 +2,7 @@
 
 import logging
 import secrets
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -23,6 +24,11 @@ logger = logging.getLogger(__name__)
 IDLE_CHECK_S = 1.0
 MAX_TRACES = 16
 """Traces handed on by one commit; the rest end here."""
+
+
+def wall_ms() -> int:
+    """The time of day in ms since the epoch: shown to people, never counted with."""
+    return time.time_ns() // 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,8 +54,10 @@ class AggregatorPartition:
         store: StateWriter,
         clock: Callable[[], float],
         pace: Pace = Pace(),
+        now_ms: Callable[[], int] = wall_ms,
     ) -> None:
         self._tp, self._compiled, self._store, self._clock, self._pace = tp, compiled, store, clock, pace
+        self._now_ms = now_ms
         self._claim = ""
         self._traces: list[str] = []
         self._committed = 0
@@ -110,7 +118,15 @@ class AggregatorPartition:
         """*Raises* `Transient` where the store refused it; what was drained is then kept for the next try."""
         commit = self._unsafe
         if commit is None:
-            commit = drain(self._compiled, self._fold, self._windows, self._claim, self._committed, self._traces)
+            commit = drain(
+                self._compiled,
+                self._fold,
+                self._windows,
+                self._claim,
+                self._committed,
+                self._traces,
+                self._now_ms(),
+            )
             self._unsafe, self._traces = commit, []
         began = self._clock()
         try:

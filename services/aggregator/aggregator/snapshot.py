@@ -47,8 +47,13 @@ def restore(compiled: Compiled, loaded: Loaded) -> tuple[Fold, Windows]:
     return fold, windows
 
 
-def drain(compiled: Compiled, fold: Fold, windows: Windows, claim: str, previous: int, traces: list[str]) -> Commit:
-    """Everything since the last commit as one commit; the fold's pending rows are empty afterwards. Pure."""
+def drain(
+    compiled: Compiled, fold: Fold, windows: Windows, claim: str, previous: int, traces: list[str], at_ms: int
+) -> Commit:
+    """Everything since the last commit as one commit; the fold's pending rows are empty afterwards. Pure.
+
+    `at_ms` is the time of day, for people: nothing is computed from it.
+    """
     changed, ends = windows.absorb(fold.pending, fold.revised)
     gone = windows.expire(fold.watermark)
     forgotten = set(fold.forgotten)
@@ -69,7 +74,7 @@ def drain(compiled: Compiled, fold: Fold, windows: Windows, claim: str, previous
         ids_gone=tuple(fold.ids_of(forgotten)),
         ledger={m: _encode(fold.ledger[m]) for m in fold.touched if m in fold.ledger},
         ledger_gone=ledger_gone,
-        feed=(_payload(fold, changed, gone, traces),),
+        feed=(_payload(fold, changed, gone, traces, at_ms),),
     )
     fold.drained(fold.position)
     return commit
@@ -91,7 +96,7 @@ def _meta(compiled: Compiled, fold: Fold, windows: Windows) -> dict[str, str]:
     return meta
 
 
-def _payload(fold: Fold, changed: Changed, gone: tuple[str, ...], traces: list[str]) -> bytes:
+def _payload(fold: Fold, changed: Changed, gone: tuple[str, ...], traces: list[str], at_ms: int) -> bytes:
     rows: Mapping[str, Mapping[str, Any]] = {
         key: {label: msgspec.Raw(row) for label, row in found.items()} for key, found in changed.items()
     }
@@ -103,5 +108,6 @@ def _payload(fold: Fold, changed: Changed, gone: tuple[str, ...], traces: list[s
             "rows": rows,
             "gone": gone,
             "trace": traces,
+            "at": at_ms,
         }
     )

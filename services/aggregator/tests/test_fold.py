@@ -235,3 +235,25 @@ async def test_a_label_too_long_to_be_one_counts_as_other() -> None:
     read = await store.read(SHOP.name, 0, view.table.id, MINUTE, 0, 2**60)
     rows = {row.labels: row.value for row in window_rows(view, MINUTE, [read], LATENESS)}
     assert rows == {("1",): 1, ("__other__",): 2}
+
+
+async def test_a_ledger_minute_says_where_it_can_be_folded_from() -> None:
+    """A minute that goes on after its successor began (append times went back) keeps what stood at its first record."""
+    store, minute = MemoryState(), START - START % MINUTE
+    log = numbered(
+        [
+            judged(3, minute, sale("a", minute), base=0),
+            judged(4, minute + MINUTE, sale("b", minute + MINUTE)),
+            judged(4, minute + MINUTE, sale("b", minute + MINUTE)),  # a zombie's: not accepted
+            judged(9, minute + 1, sale("c", minute + MINUTE), base=5),
+            judged(10, minute + 2 * MINUTE, None, reason="not_json"),
+        ]
+    )
+    await fold_all(store, log, [2])
+    ledger = await store.ledger(SHOP.name, 0)
+    assert [(m - minute, e["position"], e["next"], e["watermark"]) for m, e in sorted(ledger.items())] == [
+        (0, 0, 0, 0),
+        (MINUTE, 1, 4, minute),
+        (2 * MINUTE, 4, 10, minute + MINUTE),
+    ]
+    assert [e["valid"] for _, e in sorted(ledger.items())] == [2, 1, 0]

@@ -66,6 +66,15 @@ async def equal(store: MemoryState, other: MemoryState) -> bool:
     )
 
 
+async def test_a_commit_tells_readers_the_time_of_day_it_was_made_at() -> None:
+    store = MemoryState()
+    worker = AggregatorPartition(TP, SHOP, store, lambda: 0.0, Pace(0.0), lambda: 1_234)
+    await worker.open()
+    await worker.take(batch(LOG, 0, 3))
+    [(_, [entry])] = await store.feed({(SHOP.name, 0): "0-0"}, 0)
+    assert entry.at == 1_234
+
+
 @pytest.mark.parametrize("how", ["take", "tick", "close"])
 async def test_a_commit_refused_for_want_of_memory_is_made_up_for(how: str) -> None:
     store, now = FullState(), [0.0]

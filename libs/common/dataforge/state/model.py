@@ -56,6 +56,8 @@ class FeedEntry(NamedTuple):
     rows: Mapping[WindowKey, Mapping[str, list[Any]]]
     gone: list[WindowKey]
     trace: list[str]
+    at: int = 0
+    """Time of day (ms) of the commit, for people; 0 where it does not say."""
 
     @property
     def cursor(self) -> str:

@@ -27,6 +27,7 @@ class _Payload(msgspec.Struct):
     rows: dict[str, dict[str, list[Any]]]
     gone: list[str]
     trace: list[str] = []
+    at: int = 0
 
 
 _payload = msgspec.msgpack.Decoder(_Payload)
@@ -157,7 +158,7 @@ def _entry(partition: int, entry_id: bytes, fields: Mapping[bytes, bytes]) -> Fe
     p = _payload.decode(fields[b"d"])
     claim, prev, last = fields[b"claim"].decode(), fields[b"prev"].decode(), fields[b"last"] == b"1"
     return FeedEntry(
-        partition, entry_id.decode(), claim, prev, last, p.next, p.watermark, p.position, p.rows, p.gone, p.trace
+        partition, entry_id.decode(), claim, prev, last, p.next, p.watermark, p.position, p.rows, p.gone, p.trace, p.at
     )
 
 

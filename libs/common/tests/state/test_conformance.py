@@ -69,6 +69,7 @@ async def test_a_commit_shows_rows_positions_and_feed_together(store: Store, nam
     assert read.windows == {20: {'["a"]': [0, 7, b"\x00\xff"]}}
     [entry] = await feed_of(store, name)
     assert entry.cursor == read.cursor == "5-0 one"
+    assert entry.at == 0
     assert await store.ledger(name, 0) == {60: {"valid": 1}}
     assert await store.owner(name, 0) == ("one", 5)
 
@@ -106,13 +107,14 @@ async def test_feed_entries_form_a_chain_of_whole_commits(store: Store, name: st
     await store.claim(name, 0, "one")
     await store.commit(name, 0, step(0, 5, feed=(payload(), payload())))
     await store.claim(name, 0, "two")
-    await store.commit(name, 0, step(5, 6, "two"))
+    await store.commit(name, 0, step(5, 6, "two", feed=(payload(at=1_234),)))
     entries = await feed_of(store, name)
     assert [(e.prev, e.cursor, e.last) for e in entries] == [
         ("", "5-0 one", False),
         ("5-0 one", "5-1 one", True),
         ("5-1 one", "6-0 two", True),
     ]
+    assert [e.at for e in entries] == [0, 0, 1_234]
     assert await feed_of(store, name, "5-1") == entries[2:]
 
 
