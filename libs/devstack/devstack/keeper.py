@@ -33,12 +33,15 @@ class Keeper:
         *,
         changed: Callable[[], None],
         restarted: OnRestart,
+        held: Callable[[], bool] = lambda: False,
     ) -> None:
+        """While `held`, the program is not started again when it has ended."""
         self.program = program
         self.running = Running(program.name, kind, "starting", dict(program.ports), str(program.log))
         self.ready = asyncio.Event()
         self._changed = changed
         self._restarted = restarted
+        self._held = held
         self._stopping = asyncio.Event()
         self._task = asyncio.create_task(self._run(), name=program.name)
 
@@ -50,6 +53,7 @@ class Keeper:
     async def _run(self) -> None:
         old_pid, reason, failures = 0, "", 0
         while not self._stopping.is_set():
+            await self._while_held()
             born = time.monotonic()
             child = await self._start()
             if child is not None:
@@ -61,6 +65,8 @@ class Keeper:
             if self._stopping.is_set():
                 break
             failures = 0 if time.monotonic() - born > _STEADY_S else failures + 1
+            if self._held():
+                continue
             await self._back_off(min(_BACKOFF_MOST_S, _BACKOFF_FIRST_S * 2 ** max(0, failures - 1)), reason)
         self._note("stopped", "")
 
@@ -78,6 +84,12 @@ class Keeper:
             return None
         self._changed()
         return child
+
+    async def _while_held(self) -> None:
+        if self._held():
+            self._note("held", "not to be started for now")
+        while self._held() and not self._stopping.is_set():  # noqa: ASYNC110 - no event tells of a file's end
+            await asyncio.sleep(_POLL_S)
 
     async def _until_end(self, child: subprocess.Popen[bytes]) -> None:
         leader = self.running.process

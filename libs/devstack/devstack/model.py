@@ -10,7 +10,7 @@ import msgspec
 from devstack.processes import ProcessId
 
 Phase = Literal["starting", "ready", "degraded", "stopping", "stopped", "failed"]
-ProgramState = Literal["starting", "ready", "backoff", "stopped"]
+ProgramState = Literal["starting", "ready", "backoff", "held", "stopped"]
 SERVERS = ("kafka", "valkey", "s3proxy")
 
 
@@ -48,6 +48,8 @@ class Wanted(msgspec.Struct, frozen=True):
     """Further environment of every service."""
     usual_ports: bool = True
     """Try the well-known ports first; tests do without, to leave them to the user's own stack."""
+    kafka_proxy: str = ""
+    """Address of a proxy before Kafka: the broker gets a second listener that tells its clients to come back there."""
 
 
 class Endpoints(msgspec.Struct, frozen=True):

@@ -36,6 +36,10 @@ class StackPaths:
     def secrets(self) -> Path:
         return self.data / "secrets.json"
 
+    def hold(self, name: str) -> Path:
+        """While this file is there, the supervisor does not start the program, once it has ended."""
+        return self.data / "hold" / name
+
     @property
     def logs(self) -> Path:
         return self.data / "logs"

@@ -27,6 +27,8 @@ def preferred_ports(wanted: Wanted, remembered: Mapping[str, int], *, usual: boo
     ports: dict[str, int] = {}
     for server in wanted.servers:
         ports |= _SERVER_PORTS[server]
+    if wanted.kafka_proxy:
+        ports[kafka.PROXIED] = 0
     for spec in wanted.services:
         for number, name in enumerate(instances(spec)):
             ports[f"{name}:admin"] = spec.admin_port if number == 0 else 0
@@ -65,10 +67,12 @@ def servers(
     env: Mapping[str, str],
     cache: Path,
     progress: Progress | None = None,
+    *,
+    kafka_proxy: str = "",
 ) -> list[Program]:
     """*Raises* `StackError` where jars cannot be fetched."""
     makers: dict[str, Callable[[], Program]] = {
-        "kafka": lambda: kafka.kafka(paths, ports, class_path("kafka", cache, progress), env),
+        "kafka": lambda: kafka.kafka(paths, ports, class_path("kafka", cache, progress), env, proxy=kafka_proxy),
         "valkey": lambda: valkey.valkey(paths, ports, env),
         "s3proxy": lambda: s3proxy.s3proxy(paths, ports, class_path("s3proxy", cache, progress), secrets, env),
     }

@@ -50,6 +50,7 @@ class Stack:
         servers: Sequence[str] = SERVERS,
         env: Mapping[str, str] | None = None,
         usual_ports: bool = False,
+        kafka_proxy: str = "",
         tied: bool = False,
         timeout_s: float = 120.0,
         fetching: Progress | None = None,
@@ -73,6 +74,7 @@ class Stack:
             services=tuple(services),
             env=dict(env or {}),
             usual_ports=usual_ports,
+            kafka_proxy=kafka_proxy,
         )
         with _one_start_at_a_time(paths.data / "up.lock"):
             revision = _write_wanted(paths, asked)
@@ -109,6 +111,26 @@ class Stack:
     def pid(self, name: str) -> int:
         """0 while it does not run. *Raises* `KeyError`."""
         return self.state().program(name).pid
+
+    def hold(self, name: str) -> None:
+        """From now on, do not start this program again once it has ended; `release` it later."""
+        self.paths.hold(name).parent.mkdir(exist_ok=True)
+        self.paths.hold(name).touch()
+
+    def release(self, name: str) -> None:
+        self.paths.hold(name).unlink(missing_ok=True)
+
+    def scale(self, service: str, instances: int) -> None:
+        """Run so many of a service; what else runs goes on undisturbed. Does not wait. *Raises* `KeyError`."""
+        with _one_start_at_a_time(self.paths.data / "up.lock"):
+            wanted = read_wanted(self.paths.wanted)
+            if wanted is None or service not in {spec.name for spec in wanted.services}:
+                raise KeyError(service)
+            scaled = [
+                msgspec.structs.replace(spec, instances=instances) if spec.name == service else spec
+                for spec in wanted.services
+            ]
+            _write_wanted(self.paths, msgspec.structs.replace(wanted, revision=0, services=tuple(scaled)))
 
     def wait_ready(self, revision: int, *, timeout_s: float, on_state: OnState | None = None) -> State:
         """Wait until everything of this revision answers. *Raises* `StackError` with the culprit's last words."""

@@ -9,6 +9,7 @@ import contextlib
 import fcntl
 import logging
 import os
+import shutil
 import signal
 import sys
 from collections.abc import Awaitable, Callable, Iterator
@@ -87,7 +88,9 @@ class Supervisor:
         ports = self._claim(plan.preferred_ports(wanted, self._state.ports, usual=wanted.usual_ports))
         self._state.endpoints = reach = plan.endpoints(wanted, ports, self._secrets)
         env = inherited()
-        servers = plan.servers(wanted.servers, self._paths, ports, self._secrets, env, cache_dir())
+        servers = plan.servers(
+            wanted.servers, self._paths, ports, self._secrets, env, cache_dir(), kafka_proxy=wanted.kafka_proxy
+        )
         services = plan.services(wanted, self._paths, ports, reach, env)
         await self._keep(self._servers, servers, "server")
         await asyncio.gather(*(keeper.ready.wait() for keeper in self._servers.values()))
@@ -112,7 +115,8 @@ class Supervisor:
             del kept[name]
         for name, program in by_name.items():
             if name not in kept:
-                kept[name] = Keeper(program, kind, changed=self._publish, restarted=self._restarted)
+                held = self._paths.hold(name).exists
+                kept[name] = Keeper(program, kind, changed=self._publish, restarted=self._restarted, held=held)
 
     async def _down(self) -> None:
         self._publish("stopping")
@@ -157,7 +161,8 @@ class Supervisor:
         return "degraded" if self._was_ready else "starting"
 
     def _clear_up_after_a_kill(self) -> None:
-        """End what a killed supervisor left where the kernel does not (anywhere but Linux)."""
+        """End what a killed supervisor left where the kernel does not (anywhere but Linux); forget who was held."""
+        shutil.rmtree(self._paths.hold(""), ignore_errors=True)
         if self._before is not None:
             left = [p.process for p in self._before.programs if p.process is not None]
             end_groups(left, within_s=10.0)

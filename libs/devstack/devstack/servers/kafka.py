@@ -21,6 +21,8 @@ from devstack.servers.java import java_command
 
 NAME = "kafka"
 PORTS = {"kafka": 19092, "kafka-controller": 19093}
+PROXIED = "kafka-proxied"
+"""The port of the second listener, where there is one."""
 MESSAGE_MAX_BYTES = 9 * 1024 * 1024
 _RETENTION_HOURS = 7 * 24
 _LOGGING = (
@@ -35,7 +37,10 @@ _LOGGING = (
 )
 
 
-def kafka(paths: StackPaths, ports: Mapping[str, int], class_path: str, env: Mapping[str, str]) -> Program:
+def kafka(
+    paths: StackPaths, ports: Mapping[str, int], class_path: str, env: Mapping[str, str], *, proxy: str = ""
+) -> Program:
+    """With `proxy`, the address of one, there is a second listener for whoever comes through it."""
     folder = paths.of(NAME)
     config = folder / "server.properties"
     java = partial(java_command, class_path, options=_LOGGING)
@@ -47,16 +52,22 @@ def kafka(paths: StackPaths, ports: Mapping[str, int], class_path: str, env: Map
         log=paths.log(NAME),
         ready=partial(ready, ports["kafka"]),
         ports={name: ports[name] for name in PORTS},
-        prepare=partial(_prepare, folder, ports, java("kafka.tools.StorageTool", heap_mib=128), env),
+        prepare=partial(
+            _prepare,
+            folder,
+            properties(folder / "data", ports, proxy),
+            java("kafka.tools.StorageTool", heap_mib=128),
+            env,
+        ),
         stop_within_s=30.0,
     )
 
 
-def _prepare(folder: Path, ports: Mapping[str, int], storage_tool: list[str], env: Mapping[str, str]) -> None:
+def _prepare(folder: Path, options: Mapping[str, object], storage_tool: list[str], env: Mapping[str, str]) -> None:
     """Write the configuration; format the storage once. A format cut short is done again."""
     data, config = folder / "data", folder / "server.properties"
     folder.mkdir(parents=True, exist_ok=True)
-    config.write_text("".join(f"{k}={v}\n" for k, v in properties(data, ports).items()))
+    config.write_text("".join(f"{k}={v}\n" for k, v in options.items()))
     if (data / "meta.properties").exists():
         return
     command = [*storage_tool, "format", "-t", new_cluster_id(), "-c", str(config), "--ignore-formatted"]
@@ -72,16 +83,20 @@ def new_cluster_id() -> str:
     return name
 
 
-def properties(data: PurePath, ports: Mapping[str, int]) -> dict[str, object]:
+def properties(data: PurePath, ports: Mapping[str, int], proxy: str = "") -> dict[str, object]:
     broker, controller = f"127.0.0.1:{ports['kafka']}", f"127.0.0.1:{ports['kafka-controller']}"
+    listeners = {"PLAINTEXT": broker} | ({"PROXIED": f"127.0.0.1:{ports[PROXIED]}"} if proxy else {})
+    advertised = listeners | ({"PROXIED": proxy} if proxy else {})  # a client that came by a proxy comes back by it
     return {
         "process.roles": "broker,controller",
         "node.id": 1,
         # voters by configuration, not from the log: the controller's port may move between two starts
         "controller.quorum.voters": f"1@{controller}",
         "controller.listener.names": "CONTROLLER",
-        "listeners": f"PLAINTEXT://{broker},CONTROLLER://{controller}",
-        "advertised.listeners": f"PLAINTEXT://{broker}",
+        "listeners": _joined(listeners | {"CONTROLLER": controller}),
+        "advertised.listeners": _joined(advertised),
+        "listener.security.protocol.map": ",".join(f"{name}:PLAINTEXT" for name in (*listeners, "CONTROLLER")),
+        "inter.broker.listener.name": "PLAINTEXT",
         "log.dirs": data,
         "auto.create.topics.enable": "false",
         "unclean.leader.election.enable": "false",
@@ -110,6 +125,10 @@ def properties(data: PurePath, ports: Mapping[str, int]) -> dict[str, object]:
         "num.network.threads": 2,
         "num.io.threads": 4,
     }
+
+
+def _joined(listeners: Mapping[str, str]) -> str:
+    return ",".join(f"{name}://{address}" for name, address in listeners.items())
 
 
 async def ready(port: int) -> None:

@@ -1,0 +1,66 @@
+"""How long each stage took to come back after a fault. Pure, over what was seen from outside."""
+
+from bisect import bisect_left
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from operator import attrgetter
+
+Positions = Mapping[int, int]
+"""Partition -> raw offset before which a stage has done everything."""
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """A stage's answer. *Units*: seconds of one monotonic clock."""
+
+    at_s: float
+    positions: Positions
+
+
+@dataclass(frozen=True, slots=True)
+class Struck:
+    """A fault that happened, and where the raw log ended when its cause was gone."""
+
+    number: int
+    injected_s: float
+    healed_s: float
+    ends: Positions
+
+
+def passed(positions: Positions, ends: Positions) -> bool:
+    return all(positions.get(partition, 0) >= end for partition, end in ends.items())
+
+
+def behind(positions: Positions, ends: Positions) -> int:
+    """Records."""
+    return sum(max(0, end - positions.get(partition, 0)) for partition, end in ends.items())
+
+
+def back_at(history: Sequence[Seen], after_s: float, ends: Positions) -> float | None:
+    """The first moment from `after_s` on at which a stage was seen to have passed `ends`."""
+    start = bisect_left(history, after_s, key=attrgetter("at_s"))
+    return next((seen.at_s for seen in history[start:] if passed(seen.positions, ends)), None)
+
+
+def recovery_s(struck: Struck, others: Iterable[Struck], history: Sequence[Seen]) -> float | None:
+    """Seconds from the heal of the last overlapping fault until the stage has passed the log end of that moment.
+
+    A fault overlaps if it was injected before the stage was back, counted in the same way; None: never back.
+    """
+    last, later = struck, sorted(others, key=attrgetter("injected_s"))
+    while True:
+        back_s = back_at(history, last.healed_s, last.ends)
+        limit_s = float("inf") if back_s is None else back_s
+        following = [o for o in later if last.healed_s < o.healed_s and struck.injected_s <= o.injected_s < limit_s]
+        if not following:
+            return None if back_s is None else back_s - last.healed_s
+        last = min(following, key=attrgetter("injected_s"))
+
+
+def recoveries(faults: Sequence[Struck], histories: Mapping[str, Sequence[Seen]]) -> dict[int, dict[str, float | None]]:
+    """Number of the fault -> stage -> seconds, rounded to a tenth."""
+    found: dict[int, dict[str, float | None]] = {}
+    for struck in faults:
+        took = {stage: recovery_s(struck, faults, history) for stage, history in histories.items()}
+        found[struck.number] = {stage: None if s is None else round(s, 1) for stage, s in took.items()}
+    return found

@@ -1,0 +1,78 @@
+"""How far each stage is, looked at from outside, several times a second, for as long as the run takes."""
+
+import asyncio
+import contextlib
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+
+from aiokafka.errors import KafkaError
+from botocore.exceptions import BotoCoreError, ClientError
+from redis.exceptions import RedisError
+
+from devstack.chaos.recovery import Positions, Seen, behind, passed
+from devstack.oracle.api import NoAnswer
+
+Probe = Callable[[], Awaitable[Positions]]
+EVERY_S = 0.25
+_PATIENCE_S = 6.0
+NO_ANSWER = (KafkaError, RedisError, BotoCoreError, ClientError, NoAnswer, OSError, TimeoutError)
+"""What a probe may fail with while the platform is under attack: nothing was seen then."""
+
+
+@dataclass(slots=True)
+class Watch:
+    """What was seen of each stage. *Guarantees*: a stage that does not answer is not seen, and holds up no other."""
+
+    log: Probe
+    """Where the raw log ends."""
+    stages: Mapping[str, Probe]
+    ends: Positions = field(default_factory=dict)
+    """The newest known log end: it never goes back, and while the broker is down nothing is appended."""
+    appended: list[Seen] = field(default_factory=list)
+    histories: dict[str, list[Seen]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.histories = {stage: [] for stage in self.stages}
+
+    @contextlib.asynccontextmanager
+    async def watching(self) -> AsyncIterator[None]:
+        tasks = [asyncio.create_task(self._follow(probe, self.histories[name])) for name, probe in self.stages.items()]
+        tasks.append(asyncio.create_task(self._follow(self.log, self.appended)))
+        try:
+            yield
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    def positions(self) -> dict[str, Positions]:
+        """Stage -> its newest positions."""
+        return {stage: seen[-1].positions if seen else {} for stage, seen in self.histories.items()}
+
+    def lag(self) -> dict[str, int]:
+        """Stage -> records behind the log."""
+        return {stage: behind(positions, self.ends) for stage, positions in self.positions().items()}
+
+    def late(self, ends: Positions, since_s: float) -> list[str]:
+        """The stages that were not seen past `ends` since then."""
+        return [
+            stage
+            for stage, seen in self.histories.items()
+            if not (seen and seen[-1].at_s >= since_s and passed(seen[-1].positions, ends))
+        ]
+
+    def grown(self, within_s: float) -> int:
+        """Records appended to the raw log in the last seconds."""
+        recent = [seen for seen in self.appended if seen.at_s >= time.monotonic() - within_s]
+        return behind(recent[0].positions, recent[-1].positions) if recent else 0
+
+    async def _follow(self, probe: Probe, history: list[Seen]) -> None:
+        while True:
+            with contextlib.suppress(*NO_ANSWER):
+                async with asyncio.timeout(_PATIENCE_S):
+                    positions = dict(await probe())
+                history.append(Seen(time.monotonic(), positions))
+                if history is self.appended:
+                    self.ends = {p: max(end, self.ends.get(p, 0)) for p, end in positions.items()}
+            await asyncio.sleep(EVERY_S)
