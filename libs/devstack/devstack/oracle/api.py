@@ -46,9 +46,9 @@ class NoAnswer(Exception):
 class Api:
     """One connection to the API, opened again where the server closed it. Every call *raises* `NoAnswer`."""
 
-    def __init__(self, url: str, token: str) -> None:
+    def __init__(self, url: str, token: str, timeout_s: float = 60.0) -> None:
         parts = urlsplit(url)
-        self._connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=60)
+        self._connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=timeout_s)
         self._headers = {"Authorization": f"Bearer {token}"}
 
     def __enter__(self) -> Self:

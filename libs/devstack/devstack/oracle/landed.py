@@ -4,6 +4,8 @@ import asyncio
 import io
 import json
 import re
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 from zlib import crc32
@@ -54,20 +56,45 @@ class Landing:
             for key in await self._keys(s3):
                 partition = int(key.split("/")[-2])
                 last[partition] = max(key, last.get(partition, ""))
-            return {partition: _next(await self._get(s3, key)) for partition, key in last.items()}
+            return {partition: _footer(await self._get(s3, key))["next"] for partition, key in last.items()}
 
-    def _client(self) -> Any:
+    @asynccontextmanager
+    async def following(self, field: str = "next") -> AsyncIterator[Callable[[int], Awaitable[dict[int, int]]]]:
+        """A function that says, asked again and again, what the footer of the last object of each chain holds.
+
+        It takes the number of partitions; a partition without an object is left out.
+        """
+        last: dict[int, str] = {}
+        found: dict[int, int] = {}
+        async with self._client(patient=False) as s3:
+
+            async def one(partition: int) -> None:
+                prefix = f"landing/{self.topic}/{partition}/"
+                keys = await self._keys(s3, prefix, after=last.get(partition, ""))
+                if keys:
+                    key = max(keys)
+                    found[partition] = _footer(await self._get(s3, key))[field]
+                    last[partition] = key
+
+            async def ends(partitions: int) -> dict[int, int]:
+                await asyncio.gather(*map(one, range(partitions)))
+                return dict(found)
+
+            yield ends
+
+    def _client(self, *, patient: bool = True) -> Any:
         session = aioboto3.Session(
             aws_access_key_id=self.bucket.access_key,
             aws_secret_access_key=self.bucket.secret_key,
             region_name=self.bucket.region or None,
         )
-        config = Config(s3={"addressing_style": "path"})
+        asking = {} if patient else {"connect_timeout": 2, "read_timeout": 5, "retries": {"total_max_attempts": 1}}
+        config = Config(s3={"addressing_style": "path"}, **asking)
         return session.client("s3", endpoint_url=self.bucket.endpoint or None, config=config)
 
-    async def _keys(self, s3: Any) -> list[str]:
-        prefix = f"landing/{self.topic}/"
-        pages = s3.get_paginator("list_objects_v2").paginate(Bucket=self.bucket.name, Prefix=prefix)
+    async def _keys(self, s3: Any, prefix: str = "", after: str = "") -> list[str]:
+        prefix = prefix or f"landing/{self.topic}/"
+        pages = s3.get_paginator("list_objects_v2").paginate(Bucket=self.bucket.name, Prefix=prefix, StartAfter=after)
         listed = [item["Key"] async for page in pages for item in page.get("Contents", [])]
         # A store that keeps objects in files lists its unfinished uploads too, under other names.
         return [key for key in listed if _OBJECT.search(key)]
@@ -77,9 +104,9 @@ class Landing:
         return await answer["Body"].read()
 
 
-def _next(body: bytes) -> int:
+def _footer(body: bytes) -> dict[str, Any]:
     metadata = pq.read_metadata(io.BytesIO(body)).metadata or {}
-    return int(json.loads(metadata[b"dataforge"])["next"])
+    return json.loads(metadata[b"dataforge"])
 
 
 def _rows(body: bytes) -> pa.Table:

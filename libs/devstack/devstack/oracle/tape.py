@@ -1,0 +1,66 @@
+"""A topic from its first record on, read as it is written: what retention takes later is known all the same."""
+
+from collections.abc import Mapping
+
+import pyarrow as pa
+from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.errors import KafkaError
+
+from devstack.oracle.log import Columns, batch_of
+
+_FETCH_BYTES = 16 * 1024 * 1024
+
+
+class LostSight(Exception):
+    """The log no longer holds what was to be read next: nothing can be said about the run."""
+
+
+class Tape:
+    """*Guarantees*: `table` holds every record below `next`, or `run` has ended with an error."""
+
+    def __init__(self, bootstrap: str, topic: str, schema: pa.Schema, columns: Columns) -> None:
+        self.topic = topic
+        self.next: dict[int, int] = {}
+        """Partition -> offset up to which it is read."""
+        self._bootstrap, self._schema, self._columns = bootstrap, schema, columns
+        self._batches: list[pa.RecordBatch] = []
+        self._consumer: AIOKafkaConsumer | None = None
+
+    async def run(self) -> None:
+        """Read until cancelled, through restarts of the broker. *Raises* `LostSight`."""
+        async with AIOKafkaConsumer(
+            self.topic,
+            bootstrap_servers=self._bootstrap,
+            auto_offset_reset="earliest",
+            isolation_level="read_committed",
+            max_partition_fetch_bytes=_FETCH_BYTES,
+            fetch_max_wait_ms=100,
+            retry_backoff_ms=100,
+        ) as consumer:
+            for tp in consumer.assignment():
+                self.next[tp.partition] = 0
+                consumer.seek(tp, 0)
+            self._consumer = consumer
+            while True:
+                for tp, records in (await consumer.getmany(timeout_ms=200)).items():
+                    first, last = records[0].offset, records[-1].offset
+                    if first != self.next[tp.partition] or last - first + 1 != len(records):
+                        raise LostSight(
+                            f"{self.topic}/{tp.partition} goes on at {first}, not {self.next[tp.partition]}"
+                        )
+                    self._batches.append(batch_of(self._schema, self._columns(tp.partition, records)))
+                    self.next[tp.partition] = last + 1
+
+    async def ends(self) -> dict[int, int]:
+        """Where the log ends now. *Raises* KafkaError where the broker does not answer."""
+        if self._consumer is None:
+            raise KafkaError(f"{self.topic} is not read yet")
+        partitions = [TopicPartition(self.topic, p) for p in self.next]
+        return {tp.partition: end for tp, end in (await self._consumer.end_offsets(partitions)).items()}
+
+    def holds(self, ends: Mapping[int, int]) -> bool:
+        """Whether everything before `ends` is read."""
+        return all(self.next.get(p, 0) >= end for p, end in ends.items())
+
+    def table(self) -> pa.Table:
+        return pa.Table.from_batches(self._batches, schema=self._schema)
