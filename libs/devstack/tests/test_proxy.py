@@ -12,6 +12,8 @@ import psutil
 import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from redis.asyncio import Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
 from dataforge.stream.topics import TopicSpec, ensure_topics
@@ -221,7 +223,7 @@ async def test_valkey_behind_a_proxy_that_drops_and_hides_it(tmp_path: Path, red
     port = int(redis_url.rpartition(":")[2].partition("/")[0])
     async with (
         before(StackPaths(tmp_path), port) as proxy,
-        Redis(host="127.0.0.1", port=proxy.port, socket_timeout=0.5) as valkey,
+        Redis(host="127.0.0.1", port=proxy.port, socket_timeout=0.5, retry=Retry(NoBackoff(), 0)) as valkey,
     ):
         await valkey.set("through the proxy", 1)
         number = await proxy.impose(BlackHole())

@@ -1,0 +1,56 @@
+"""The stack that faults act on: proxies before its servers, two of each worker, an object store whose disk can fill.
+
+async with staged(folder, [retail]) as stage:
+    await fault.inject(stage)
+"""
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import msgspec
+
+from devstack.chaos.fault import Stage
+from devstack.chaos.faults.processes import INSTANCES, WORKERS
+from devstack.chaos.proxies import Proxies
+from devstack.model import SERVICES, ServiceSpec
+from devstack.paths import StackPaths
+from devstack.replay.replay import TOPIC
+from devstack.stack import Stack
+
+
+def doubled(services: Sequence[ServiceSpec] = SERVICES) -> list[ServiceSpec]:
+    """The same with two instances of each worker: one is there to take over from the other."""
+    return [msgspec.structs.replace(s, instances=INSTANCES) if s.name in WORKERS else s for s in services]
+
+
+@asynccontextmanager
+async def staged(
+    folder: Path,
+    domains: Sequence[str | Path],
+    services: Sequence[ServiceSpec] | None = None,
+    *,
+    seed: int = 0,
+    raw_topic: str = TOPIC,
+) -> AsyncIterator[Stage]:
+    """Start it, and stop all of it at the end. *Raises* `StackError` where it does not get ready."""
+    paths = StackPaths(folder.absolute())  # noqa: ASYNC240 - it only asks for the current folder
+    async with Proxies(paths, seed=seed) as proxies:
+        with Stack.start(
+            folder,
+            domains,
+            services=doubled() if services is None else services,
+            env=_through(proxies),
+            kafka_proxy=proxies["kafka"].address,
+            tied=True,
+        ) as stack:
+            yield Stage(stack, proxies, raw_topic, f"judged.{raw_topic.removeprefix('raw.')}")
+
+
+def _through(proxies: Proxies) -> dict[str, str]:
+    """The environment that leads every service through the proxies."""
+    return {
+        "DATAFORGE_KAFKA": proxies["kafka"].address,
+        "DATAFORGE_REDIS_URL": f"redis://{proxies['valkey'].address}/0",
+        "DATAFORGE_S3_ENDPOINT": f"http://{proxies['s3'].address}",
+    }
