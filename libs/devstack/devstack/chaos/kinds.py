@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 from devstack.chaos.fault import Kind
-from devstack.chaos.faults import processes
+from devstack.chaos.faults import network, processes
 
 SESSION_TIMEOUT_S = 6
 """After which the broker takes a silent worker for dead."""
@@ -12,6 +12,16 @@ _KINDS = (
     Kind("kill", processes.draw_kill, weight=4),
     Kind("zombie", processes.draw_zombie, weight=2, least_s=SESSION_TIMEOUT_S + 2, most_s=15),
     Kind("broker_restart", processes.draw_broker_restart),
+    Kind("net_drop", network.draw_drop),
+    Kind("net_refuse", network.draw_refuse, least_s=1, most_s=8),
+    Kind("net_slow", network.draw_slow, least_s=3, most_s=10),
+    Kind("net_throttle", network.draw_throttle, least_s=3, most_s=10),
+    Kind("net_black_hole", network.draw_black_hole, least_s=2, most_s=12),
+    Kind("net_lost_answers", network.draw_lost_answers, least_s=2, most_s=6),
+    Kind("s3_errors", network.draw_s3_errors, least_s=2, most_s=10),
+    Kind("s3_timeouts", network.draw_s3_timeouts, least_s=3, most_s=15),
+    Kind("s3_slow", network.draw_s3_slow, least_s=3, most_s=10),
+    Kind("s3_dropped", network.draw_s3_dropped, least_s=2, most_s=8),
 )
 
 KINDS: Mapping[str, Kind] = {kind.name: kind for kind in _KINDS}
