@@ -5,8 +5,9 @@ from typing import NamedTuple
 
 import msgspec
 
-from dataforge.storage.landing_file import Footer, Mark, describe, encode
+from dataforge.storage.landing_file import Footer, describe, encode
 from dataforge.stream.judged import Acceptance, fingerprint
+from dataforge.stream.origin import Mark
 from dataforge.stream.records import Record, RecordBatch
 
 NO_ID = bytes(16).hex()

@@ -1,5 +1,6 @@
 """The chain of landing objects of one partition: the log's older half (DESIGN R5). *Source*: docs/specs/log.md."""
 
+import asyncio
 import re
 from collections.abc import AsyncIterator
 from typing import Literal, NamedTuple
@@ -12,7 +13,9 @@ from dataforge.stream.records import LogRecord
 SUFFIX = ".parquet"
 _NAME = re.compile(r"(\d{20})\.parquet")
 _LISTED_AT_ONCE = 1_000
-"""Keys of one page of a listing. A longer chain's end is searched for, not walked to."""
+"""Keys of one page of a listing. Beyond it a chain is searched, not walked."""
+_SMALL_BYTES = 64 * 1024
+"""Up to here a thread costs more than it saves the loop."""
 
 
 class ChainEnd(NamedTuple):
@@ -65,29 +68,34 @@ class Chain:
         footer = await self.footer(self.key(last))
         return ChainEnd(footer.next, footer)
 
-    async def _last_start(self) -> int | None:
+    async def _last_start(self, limit: int | None = None) -> int | None:
+        """The greatest start; with a limit, the greatest that does not lie beyond it."""
         last, listed = None, 0
         async for start in self.starts():
+            if limit is not None and start > limit:
+                return last
             last, listed = start, listed + 1
             if listed == _LISTED_AT_ONCE:
                 break
         if last is None or listed < _LISTED_AT_ONCE:
             return last
-        return await self._search_last(last)
+        return await self._search(last, limit)
 
-    async def _search_last(self, last: int) -> int:
+    async def _search(self, last: int, limit: int | None) -> int:
         """From a known start, in steps that double, then by halves: about 2 log2 of the offsets, not all keys."""
-        step = max(last, 1)
-        while (found := await self._first_above(last + step)) is not None:
-            last, step = found, step * 2
-        nothing_above = last + step
-        while (found := await self._first_above(last)) is not None:
+        if limit is None:
+            step = max(last, 1)
+            while (found := await self._first_above(last + step)) is not None:
+                last, step = found, step * 2
+            limit = last + step
+        while (found := await self._first_above(last)) is not None and found <= limit:
             last = found
-            middle = (last + nothing_above) // 2
-            if (beyond := await self._first_above(middle)) is not None:
+            middle = (last + limit) // 2
+            beyond = await self._first_above(middle)
+            if beyond is not None and beyond <= limit:
                 last = beyond
             else:
-                nothing_above = middle
+                limit = middle
         return last
 
     async def _first_above(self, start: int) -> int | None:
@@ -98,23 +106,33 @@ class Chain:
     async def read(self, offset: int) -> AsyncIterator[tuple[Footer, list[LogRecord]]]:
         """Each object that holds something at or after `offset`, with its records from there on.
 
-        *Raises* `Fatal` where the chain has a hole at or after `offset`.
+        *Raises* `Fatal` where the chain has a hole at or after `offset`, or an object of it is damaged.
         """
-        for start, following in await self._covering(offset):
-            footer, records = decode(await self._store.get(self.key(start)))
-            if following is not None and footer.next != following:
-                raise Fatal(f"{self.key(start)} ends at {footer.next} and the next object starts at {following}")
+        first = await self._last_start(offset)
+        if first is None:
+            async for start in self.starts():
+                raise Fatal(f"{self.prefix} starts at offset {start}, and {offset} was asked for")
+            return
+        due = first
+        async for start in self.starts(first - 1):
+            if start != due:
+                raise Fatal(f"{self.prefix}: an object ends at {due} and the next object starts at {start}")
+            footer, records = await self._object(self.key(start))
+            due = footer.next
             if footer.next > offset:
                 yield footer, [record for record in records if record.offset >= offset]
 
-    async def _covering(self, offset: int) -> list[tuple[int, int | None]]:
-        """(start, start of the one after it) of every object from the one that holds `offset` on."""
-        starts = [start async for start in self.starts()]
-        before = sum(start <= offset for start in starts)
-        if starts and not before:
-            raise Fatal(f"{self.prefix} starts at offset {starts[0]}, and {offset} was asked for")
-        needed = starts[max(before - 1, 0) :]
-        return list(zip(needed, [*needed[1:], None], strict=True)) if needed else []
+    async def _object(self, key: str) -> tuple[Footer, list[LogRecord]]:
+        """*Raises* `Fatal` where it is gone, or not what was written."""
+        try:
+            data = await self._store.get(key)
+        except KeyError as error:
+            raise Fatal(f"{key} was listed and is not there: objects of a chain must never be removed") from error
+        # In a thread where it takes long: heartbeats go on beside it.
+        checked = _checked(data) if len(data) <= _SMALL_BYTES else await asyncio.to_thread(_checked, data)
+        if isinstance(checked, str):
+            raise Fatal(f"{key} is damaged: {checked}")
+        return checked
 
     async def verify(self) -> AsyncIterator[ChainProblem]:
         """Walk it from offset 0: no gap, no overlap, the bytes it was written with, one topic."""
@@ -137,3 +155,9 @@ class Chain:
             if topic_id and footer.topic_id != topic_id:
                 yield ChainProblem("topic_id", key, f"of topic {footer.topic_id}, the one before of {topic_id}")
             due, topic_id = footer.next, footer.topic_id
+
+
+def _checked(data: bytes) -> tuple[Footer, list[LogRecord]] | str:
+    """The object's content, or what is wrong with it. *Raises* `Fatal` where it is none."""
+    footer, records = decode(data)
+    return problem_with(footer, records) or (footer, records)

@@ -16,6 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from dataforge.errors import Fatal
+from dataforge.stream.origin import Mark
 from dataforge.stream.records import LogRecord, Record
 
 FOOTER_KEY = b"dataforge"
@@ -39,14 +40,6 @@ SCHEMA = pa.schema(
         pa.field("headers", pa.list_(HEADER)),
     ]
 )
-
-
-class Mark(msgspec.Struct, frozen=True):
-    """Tells a record from another at the same offset of a replaced log."""
-
-    offset: int
-    timestamp: int
-    crc: int
 
 
 class Footer(msgspec.Struct, frozen=True):
@@ -82,10 +75,9 @@ def describe(
         crc = crc32(record.value or b"", crc)
     last = records[-1]
     minutes = Counter(record.timestamp - record.timestamp % MINUTE_MS for record in records)
-    mark = Mark(last.offset, last.timestamp, crc32(last.value or b""))
     return Footer(
         topic, partition, topic_id, start, records[0].offset, last.offset, following, len(records), dict(minutes), crc,
-        mark, accepted_next=accepted_next, last_src=last_src,
+        Mark.of(last), accepted_next=accepted_next, last_src=last_src,
     )  # fmt: skip
 
 

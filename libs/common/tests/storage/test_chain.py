@@ -55,21 +55,43 @@ class CountingStore(MemoryStore):
         return super().list(prefix, start_after)
 
 
-@settings(deadline=None)
-@given(
-    st.lists(st.integers(1, 1 << 50), min_size=1, max_size=200, unique=True).map(sorted),
-    st.integers(1, 20),
-)
-async def test_the_end_of_a_long_chain_is_searched_not_walked_to(nexts: list[int], page: int) -> None:
-    store = CountingStore()
+long_chains = st.lists(st.integers(1, 1 << 50), min_size=1, max_size=200, unique=True).map(sorted)
+
+
+async def put_long(store: MemoryStore, nexts: list[int]) -> Chain:
+    """Objects of one record each, which end where the numbers say."""
     chain, start = Chain(store, TOPIC, PARTITION), 0
     for following in nexts:
         run = [LogRecord(start, 0, None, b"", [])]
         await store.put_if_absent(chain.key(start), encode(run, footer(run, start, following)))
         start = following
+    return chain
+
+
+@settings(deadline=None)
+@given(long_chains, st.integers(1, 20))
+async def test_the_end_of_a_long_chain_is_searched_not_walked_to(nexts: list[int], page: int) -> None:
+    store = CountingStore()
+    chain = await put_long(store, nexts)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(chain_module, "_LISTED_AT_ONCE", page)
         assert (await chain.end()).next == nexts[-1]
+    assert store.lists <= 1 + 2 * 52 + 1
+
+
+@settings(deadline=None)
+@given(long_chains, st.integers(1, 20), st.data())
+async def test_a_long_chain_is_read_from_where_it_is_asked_for(
+    nexts: list[int], page: int, data: st.DataObject
+) -> None:
+    store = CountingStore()
+    chain = await put_long(store, nexts)
+    near = st.sampled_from(nexts).flatmap(lambda n: st.integers(max(n - 2, 0), n + 2))
+    offset = data.draw(near | st.integers(0, nexts[-1] + 2))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(chain_module, "_LISTED_AT_ONCE", page)
+        found = [said.next async for said, _ in chain.read(offset)]
+    assert found == [following for following in nexts if following > offset]
     assert store.lists <= 1 + 2 * 52 + 1
 
 
@@ -133,6 +155,16 @@ async def test_another_topic_id_is_noticed() -> None:
     said, records = decode(store.objects[chain.key(6)])
     store.objects[chain.key(6)] = encode(records, msgspec.structs.replace(said, topic_id="cd" * 16))
     assert await problems(chain) == [("topic_id", 6)]
+
+
+async def test_a_damaged_object_is_not_read() -> None:
+    store = MemoryStore()
+    chain = await put_chain(store, RUNS)
+    said, records = decode(store.objects[chain.key(3)])
+    store.objects[chain.key(3)] = encode([records[0], records[1]._replace(value=b"5"), records[2]], said)
+    with pytest.raises(Fatal, match="3.parquet is damaged"):
+        _ = [x async for x in chain.read(4)]
+    assert len([x async for x in chain.read(6)]) == 1
 
 
 async def test_an_object_under_a_wrong_key_is_noticed() -> None:

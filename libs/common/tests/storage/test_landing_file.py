@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dataforge.errors import Fatal
-from dataforge.storage.landing_file import TAIL_BYTES, Mark, decode, describe, encode, footer_of, problem_with
+from dataforge.storage.landing_file import TAIL_BYTES, decode, describe, encode, footer_of, problem_with
+from dataforge.stream.origin import Mark
 from dataforge.stream.records import LogRecord
 from dataforge.testing.landed import PARTITION, TOPIC, TOPIC_ID, footer, logs
 
