@@ -28,6 +28,10 @@ class Transient(DataForgeError):
         self.retry_after_s = retry_after_s
 
 
+class Held(Transient):
+    """Waiting on purpose until somebody lifts it: retried every `retry_after_s`, no sooner, no later, and no error."""
+
+
 class Fatal(DataForgeError):
     """Stop the process with nothing committed; the supervisor restarts it."""
 

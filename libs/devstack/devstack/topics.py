@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from dataforge import alerts, control
 from dataforge.contracts.model import Domain
 from dataforge.errors import DataForgeError
 from dataforge.stream.topics import JUDGED_MAX_BYTES, RAW_MAX_BYTES, TopicSpec, ensure_topics
@@ -12,6 +13,7 @@ from devstack.errors import StackError
 QUARANTINE_MAX_BYTES = JUDGED_MAX_BYTES + 64 * 1024
 """A judged record and where it came from."""
 _MONTH_MS = 30 * 24 * 3600 * 1000
+_FOR_EVER = -1
 
 
 def of_domains(folders: Sequence[str]) -> list[TopicSpec]:
@@ -33,7 +35,8 @@ def of_domain(domain: Domain) -> list[TopicSpec]:
 
 
 def platform() -> list[TopicSpec]:
-    return [TopicSpec(name, 1, retention_ms=_MONTH_MS) for name in ("alerts.v1", "corrections.v1")]
+    kept = {alerts.TOPIC: _MONTH_MS, "corrections.v1": _MONTH_MS, control.TOPIC: _FOR_EVER}
+    return [TopicSpec(name, 1, retention_ms=retention_ms) for name, retention_ms in kept.items()]
 
 
 async def ensure(bootstrap: str, specs: Sequence[TopicSpec]) -> None:

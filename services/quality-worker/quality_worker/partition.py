@@ -21,6 +21,7 @@ from dataforge.stream.judged import (
 )
 from dataforge.stream.records import Record, RecordBatch, TopicPartition
 
+from quality_worker.breaker import Breaker
 from quality_worker.judge import Judge, Judgement
 
 DETAIL = "detail"
@@ -69,8 +70,9 @@ class JudgePartition:
         last_record: LastRecord,
         landed: LandedStart,
         topic_id: bytes,
+        breaker: Breaker | None = None,
     ) -> None:
-        self._tp, self._judge, self._sink = tp, judge, sink
+        self._tp, self._judge, self._sink, self._breaker = tp, judge, sink, breaker
         self._contract: Contract = judge.event.contract
         self._judged = TopicPartition(self._contract.judged_topic, tp.partition)
         self._read_from, self._last_record, self._landed = read_from, last_record, landed
@@ -104,9 +106,18 @@ class JudgePartition:
             )
 
     async def take(self, batch: RecordBatch) -> None:
-        """Judge while the batch before is on its way, then wait for that one: one produce in flight."""
+        """Judge while the batch before is on its way, then wait for that one: one produce in flight.
+
+        *Raises* `Held` while the topic is paused, or where this batch is why it is to be; nothing has changed then.
+        """
+        if self._breaker and self._breaker.pause:
+            await self._settled()
+            await self._breaker.hold()
         with batch_trace("judge", *self._tp, batch.records) as traced:
-            verdicts = self._verdicts(batch.records, traced)
+            judgements = [self._judge.judge(record) for record in batch.records]
+            if self._breaker:
+                await self._breaker.admit(batch.records, judgements)
+            verdicts = self._verdicts(batch.records, judgements, traced)
         await self._settled()
         self._sending = asyncio.create_task(self._send(verdicts, batch.next))
 
@@ -127,11 +138,12 @@ class JudgePartition:
             sending, self._sending = self._sending, None
             self._position = await sending
 
-    def _verdicts(self, records: Sequence[Record], traced: BatchTrace) -> list[Produced]:
+    def _verdicts(
+        self, records: Sequence[Record], judgements: Sequence[Judgement], traced: BatchTrace
+    ) -> list[Produced]:
         verdicts: list[Produced] = []
         counts: Counter[tuple[str, str]] = Counter()
-        for index, record in enumerate(records):
-            judgement = self._judge.judge(record)
+        for index, (record, judgement) in enumerate(zip(records, judgements, strict=True)):
             counts[judgement.verdict.name.lower(), judgement.reason] += 1
             headers = self._headers(record, judgement, traced.traceparent(index))
             verdicts.append((record.key, record.value, headers))

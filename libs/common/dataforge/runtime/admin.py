@@ -19,7 +19,8 @@ class AdminServer:
 
     `/healthz` is 200 while the process makes progress: where `alive` is given and returns a text, 503.
     `/readyz` is 200 where every check passes, else 503 with the failing checks by name and text. A check
-    that raises counts as failing. `/metrics` is the Prometheus text format.
+    that raises counts as failing. What `remarks` return is shown there too, and changes nothing.
+    `/metrics` is the Prometheus text format.
     """
 
     def __init__(
@@ -29,11 +30,13 @@ class AdminServer:
         *,
         host: str = "127.0.0.1",
         alive: Check | None = None,
+        remarks: Mapping[str, Check] | None = None,
     ) -> None:
         self.port = port
         """The port asked for; after `start` the one that listens (0 takes a free one)."""
         self.host = host
         self._checks = dict(checks or {})
+        self._remarks = dict(remarks or {})
         self._alive = alive
         self._started = time.monotonic()
         self._runner: web.AppRunner | None = None
@@ -62,12 +65,18 @@ class AdminServer:
         return web.json_response(body | ({"problem": problem} if problem else {}), status=503 if problem else 200)
 
     async def _readyz(self, _: web.Request) -> web.Response:
-        failing = {name: text for name, check in self._checks.items() if (text := await _outcome(check)) is not None}
+        failing, remarks = await _texts(self._checks), await _texts(self._remarks)
         body = {"status": "not ready" if failing else "ready", "failing": failing}
+        if remarks:
+            body["remarks"] = remarks
         return web.json_response(body, status=503 if failing else 200)
 
     async def _metrics(self, _: web.Request) -> web.Response:
         return web.Response(body=generate_latest(), headers={"Content-Type": CONTENT_TYPE_LATEST})
+
+
+async def _texts(checks: Mapping[str, Check]) -> dict[str, str]:
+    return {name: text for name, check in checks.items() if (text := await _outcome(check)) is not None}
 
 
 async def _outcome(check: Check) -> str | None:

@@ -30,6 +30,7 @@ PRODUCE_SECONDS = Histogram(
 
 # --- quality-worker ---
 VERDICTS = Counter("dataforge_verdicts", "Raw records judged, by verdict and reason.", ("topic", "verdict", "reason"))
+PAUSED = Gauge("dataforge_paused", "1 while too many rejections hold the topic until it is resumed.", ("topic",))
 QUARANTINED = Counter("dataforge_quarantined_copies", "Records copied to the quarantine topic.", ("topic",))
 ACCEPTANCE_GAPS = Counter(
     "dataforge_acceptance_gaps", "Judged records claiming raw offsets this reader never saw.", ("topic",)

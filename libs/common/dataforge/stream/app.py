@@ -41,7 +41,8 @@ class StreamApp:
     """One worker process. `startup` hooks run in order before the first partition opens, `shutdown` hooks at the end.
 
     `checks` are added to readiness, which is "assigned, and all partitions open" (a worker that a completed
-    rebalance left without partitions is ready). The group is `name` unless `group` says otherwise.
+    rebalance left without partitions is ready); `remarks` are shown beside it. The group is `name` unless
+    `group` says otherwise.
     """
 
     def __init__(
@@ -51,6 +52,7 @@ class StreamApp:
         sources: Sequence[Source],
         *,
         checks: Mapping[str, Check] | None = None,
+        remarks: Mapping[str, Check] | None = None,
         startup: Sequence[Hook] = (),
         shutdown: Sequence[Hook] = (),
         group: str | None = None,
@@ -70,6 +72,7 @@ class StreamApp:
             {"partitions": self._unready, **(checks or {})},
             host=settings.admin_host,
             alive=self.watchdog.problem,
+            remarks=remarks,
         )
         self._startup, self._shutdown = startup, shutdown
         self._group = group or name
@@ -152,7 +155,7 @@ class StreamApp:
             logger.warning("the consumer did not stop within %s s; leaving without it", STOP_DEADLINE_S)
 
     async def _report(self, app: BatchApp) -> None:
-        """Position and lag each second; to the group every few seconds."""
+        """Position and lag each second; every few seconds to the group, and whether the topics are still the same."""
         consumer = app.consumer
         assert isinstance(consumer, Consumer)  # noqa: S101
         rounds = 0
@@ -173,6 +176,9 @@ class StreamApp:
                 with suppress(TimeoutError):
                     async with asyncio.timeout(REPORT_S):
                         await consumer.report(positions)
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(REPORT_S):
+                        await self.lanes.compare()
 
     def _unready(self) -> str | None:
         return None if self.lanes.ready else "not assigned yet, or partitions are still opening"

@@ -8,7 +8,7 @@ from typing import TypeVar
 
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, wait_random_exponential
 
-from dataforge.errors import Transient
+from dataforge.errors import Held, Transient
 from dataforge.runtime import metrics
 from dataforge.runtime.watchdog import Watchdog
 from dataforge.stream.records import RecordBatch, TopicPartition
@@ -173,6 +173,8 @@ class Lane:
         return await retrying(once)
 
     def _note(self, watched: str, error: BaseException | None) -> None:
+        if isinstance(error, Held):
+            return
         metrics.TRANSIENTS.labels(self.tp.topic).inc()
         logger.warning("%s is put back: %s", watched, error)
 
@@ -194,5 +196,7 @@ _jitter = wait_random_exponential(multiplier=0.1, max=_MAX_BACKOFF_S)
 
 def _backoff(state: RetryCallState) -> float:
     error = _error(state)
+    if isinstance(error, Held):
+        return error.retry_after_s
     least_s = error.retry_after_s if isinstance(error, Transient) else 0
     return max(least_s, _jitter(state))
