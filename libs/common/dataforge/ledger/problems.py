@@ -31,6 +31,8 @@ class Problem(NamedTuple):
     mark: int
     """The minute (ms), or the offset at which the stage stands: at another offset it is another problem."""
     text: str
+    end: int = 0
+    """Of a standing stage: where the log it reads ends."""
 
     @property
     def key(self) -> tuple[Subject, Kind, int]:
@@ -66,7 +68,7 @@ def _difference(minute: Minute) -> str:
 
 def _standing(subject: Subject, kind: Kind, at: int, end: int, topic: str) -> Problem:
     text = f"{kind} stands at offset {at} of {topic}/{subject.partition}, whose log ends at {end}"
-    return Problem(subject, kind, at, text)
+    return Problem(subject, kind, at, text, end)
 
 
 class Persistence:

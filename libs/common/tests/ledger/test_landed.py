@@ -1,0 +1,93 @@
+"""Rows per minute by footers: the same as counting the records, however the chain was cut and whenever it was read."""
+
+from collections import Counter
+from itertools import pairwise
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from dataforge.ledger.balance import MINUTE_MS, Landed
+from dataforge.ledger.landed import LandedMinutes
+from dataforge.storage.chain import Chain
+from dataforge.storage.memory import MemoryStore
+from dataforge.stream.records import LogRecord
+from dataforge.testing.landed import PARTITION, TOPIC, logs, put_chain
+
+
+class CountingStore(MemoryStore):
+    def __init__(self) -> None:
+        super().__init__()
+        self.read: Counter[str] = Counter()
+
+    async def tail(self, key: str, size: int) -> bytes:
+        self.read[key] += 1
+        return await super().tail(key, size)
+
+
+def cut(records: list[LogRecord], at: list[int]) -> list[list[LogRecord]]:
+    bounds = [0, *sorted(set(at)), len(records)]
+    return [records[low:high] for low, high in pairwise(bounds) if low < high]
+
+
+def by_minute(records: list[LogRecord]) -> dict[int, int]:
+    return dict(Counter(r.timestamp - r.timestamp % MINUTE_MS for r in records))
+
+
+@settings(max_examples=25)
+@given(logs(), st.lists(st.integers(1, 39)), st.integers(1, 4))
+async def test_each_footer_is_read_once_and_minutes_become_whole_step_by_step(
+    records: list[LogRecord], cuts: list[int], read_back: int
+):
+    store, runs = CountingStore(), cut(records, [c for c in cuts if c < len(records)])
+    chain = await put_chain(store, runs)
+    minutes = LandedMinutes(chain, read_back=read_back)
+    landed = Landed()
+    for _ in runs:
+        landed = await minutes.refresh(0)
+        whole = {m: n for m, n in by_minute(records).items() if m >= landed.from_ms}
+        assert {m: n for m, n in landed.minutes.items() if m >= landed.from_ms} == whole
+        assert (landed.next, landed.newest_ms) == (records[-1].offset + 1, records[-1].timestamp)
+    assert landed.from_ms == 0
+    assert set(store.read.values()) == {1}
+    assert len(store.read) == len(runs)
+
+
+@settings(max_examples=25)
+@given(logs(), st.lists(st.integers(1, 39), min_size=1))
+async def test_it_follows_a_chain_that_grows_and_knows_the_object_of_an_offset(
+    records: list[LogRecord], cuts: list[int]
+):
+    store, runs = MemoryStore(), cut(records, [c for c in cuts if c < len(records)])
+    whole = MemoryStore()
+    await put_chain(whole, runs)
+    minutes = LandedMinutes(Chain(store, TOPIC, PARTITION))
+    assert (await minutes.refresh(0)).next == 0
+    for n, (key, data) in enumerate(sorted(whole.objects.items()), 1):
+        store.objects[key] = data
+        landed = await minutes.refresh(0)
+        done = [record for run in runs[:n] for record in run]
+        assert landed.minutes == by_minute(done)
+        assert {minutes.key_of(record.offset) for record in runs[n - 1]} == {key}
+        assert minutes.key_of(landed.next) is None
+
+
+async def test_a_chain_that_was_moved_away_and_begun_anew_is_read_anew():
+    records = [LogRecord(n, 60_000 * n, None, b"") for n in range(4)]
+    store = MemoryStore()
+    minutes = LandedMinutes(await put_chain(store, [records[:2], records[2:]]))
+    assert (await minutes.refresh(0)).next == 4
+    store.objects.clear()
+    await put_chain(store, [records[:1]])
+    landed = await minutes.refresh(0)
+    assert (landed.next, landed.minutes) == (1, {0: 1})
+
+
+async def test_minutes_nobody_asks_for_are_not_read():
+    records = [LogRecord(n, 60_000 * n, None, b"") for n in range(40)]
+    store = CountingStore()
+    minutes = LandedMinutes(await put_chain(store, [[r] for r in records]), read_back=4)
+    landed = Landed()
+    for _ in range(20):
+        landed = await minutes.refresh(60_000 * 30)
+    assert landed.from_ms <= 60_000 * 30
+    assert len(store.read) < 20
