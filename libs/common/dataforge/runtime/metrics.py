@@ -20,6 +20,9 @@ ASSIGNED = Gauge("dataforge_partitions", "Partitions assigned to this process.",
 TRANSIENTS = Counter("dataforge_transient_errors", "Batches put back because something was away.", ("topic",))
 STALE_BATCHES = Counter("dataforge_stale_batches", "Batches below the position: dropped.", ("topic",))
 GAPS = Counter("dataforge_gaps", "Batches above the position: the log was sought again.", ("topic",))
+CHAIN_RECORDS = Counter(
+    "dataforge_chain_records", "Records read from the landing chain, because the log no longer holds them.", ("topic",)
+)
 REBALANCES = Counter("dataforge_rebalances", "Completed group rebalances seen.")
 
 # --- producers (dataforge.stream.producer) ---
@@ -64,6 +67,7 @@ WS_FRAMES = Counter("dataforge_ws_frames", "Frames handed to clients.", ("kind",
 WS_CONFLATED = Counter("dataforge_ws_conflated", "Deltas merged because a client was slow.")
 WS_CLOSED = Counter("dataforge_ws_closed", "Connections closed by the server, by code.", ("code",))
 WS_RESYNCS = Counter("dataforge_ws_resyncs", "Snapshots taken again because the feed did not connect.", ("topic",))
+WS_RESUMES = Counter("dataforge_ws_resumes", "Clients that came back with a token, by how they were answered.", ("how",))
 
 # --- query-api ---
 HTTP_REQUESTS = Counter("dataforge_http_requests", "Requests answered.", ("method", "route", "status"))

@@ -11,8 +11,10 @@ from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, wai
 from dataforge.errors import Held, Transient
 from dataforge.runtime import metrics
 from dataforge.runtime.watchdog import Watchdog
+from dataforge.stream.catch_up import CatchUp, compare
+from dataforge.stream.origin import NO_ID
 from dataforge.stream.records import RecordBatch, TopicPartition
-from dataforge.stream.work import PartitionWork
+from dataforge.stream.work import History, Log, PartitionWork
 
 logger = logging.getLogger(__name__)
 
@@ -48,15 +50,25 @@ class Lane:
         fail: Fail,
         watchdog: Watchdog,
         tick_s: float = TICK_S,
+        log: Log | None = None,
+        history: History | None = None,
     ) -> None:
         self.tp = tp
         self.work = work
         self.next = -1
-        """Where the next take must begin; -1 until `open` has returned."""
+        """Where the next take must begin; -1 until the work is open."""
+        self.topic_id = NO_ID
+        """Of the log that was opened."""
         self._queue: deque[RecordBatch] = deque()
         self._wake = asyncio.Event()
         self._closing = asyncio.Event()
+        self._room = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
+        self._failed = False
+        self._log, self._history = log, history
+        self._catch_up: CatchUp | None = None
+        """While the log does not hold what is due: its history feeds the lane, and polls do not."""
+        self._feeder: asyncio.Task[None] | None = None
         self._seek, self._roomy, self._fail, self._watchdog, self._tick_s = seek, roomy, fail, watchdog, tick_s
         self._name = f"{tp.topic}/{tp.partition}"
         self._batches = metrics.BATCHES.labels(*tp)
@@ -65,15 +77,35 @@ class Lane:
 
     @property
     def has_room(self) -> bool:
-        return self._task is not None and len(self._queue) < QUEUED_BATCHES and not self._closing.is_set()
+        """For a poll's batch."""
+        return self._catch_up is None and self._task is not None and self._free and not self._closing.is_set()
 
-    async def open(self) -> int:
-        """Claim and load; retried while `Transient`. Returns the offset to seek to."""
+    @property
+    def _free(self) -> bool:
+        return len(self._queue) < QUEUED_BATCHES
+
+    @property
+    def standby(self) -> int:
+        """Where the log's consumer shall be: where the next take begins, or as near to it as the log goes."""
+        return self._catch_up.standby if self._catch_up is not None else self.next
+
+    async def open(self) -> None:
+        """Claim, load and compare with the log; retried while `Transient`."""
         started = _now_s()
         self.next = await self._retrying("open", self.work.open)
+        if (log := self._log) is not None:
+            await self._retrying("compare", lambda: self._compare(log))
         metrics.OPEN_SECONDS.labels(self.tp.topic).observe(_now_s() - started)
         self._task = asyncio.create_task(self._run(), name=f"lane {self._name}")
-        return self.next
+        if self._catch_up is not None:
+            self._feeder = asyncio.create_task(self._feed(self._catch_up), name=f"catch up {self._name}")
+
+    async def _compare(self, log: Log) -> None:
+        origin = self.work.origin
+        bounds = await compare(log, self.tp, self.next, origin)
+        self.topic_id = bounds.topic_id
+        catch_up = CatchUp(self.tp, log, self._history, self.next, origin, bounds)
+        self._catch_up = catch_up if catch_up.needed else None
 
     def offer(self, batch: RecordBatch) -> None:
         self._queue.append(batch)
@@ -83,10 +115,13 @@ class Lane:
         """Let the batch in hand finish, drop the queued ones, then close the work. Never opened: nothing to do."""
         self._closing.set()
         self._wake.set()
+        if self._feeder is not None:
+            self._feeder.cancel()
+            await asyncio.wait([self._feeder])
         self._queue.clear()
         if self._task is not None:
             await self._task
-        if self._task is not None:  # still: the work has not failed
+        if self._task is not None and not self._failed:
             try:
                 await self.work.close()
             except Transient as error:
@@ -109,9 +144,34 @@ class Lane:
         except Closing:
             return
         except Exception as error:  # noqa: BLE001 - whatever it is, the process must not go on
-            self._closing.set()
-            self._task = None  # nothing of this work is called any more
-            self._fail(f"{doing} {self._name}", error)
+            self._leave(doing, error)
+
+    async def _feed(self, catch_up: CatchUp) -> None:
+        """Batches from the log's history, until the log holds what follows; then polls bring them."""
+        try:
+            # Nothing watches for a stall here: it may take long, and what it waits for has bounds of its own.
+            following = await self._again("catch up", lambda: catch_up.run(self._offer_when_free))
+            self._seek(self.tp, following)
+        except Closing:
+            return
+        except Exception as error:  # noqa: BLE001 - as above
+            self._leave("catch up", error)
+            return
+        self._catch_up = None
+        self._roomy()
+
+    async def _offer_when_free(self, batch: RecordBatch) -> None:
+        while not self._free:
+            self._room.clear()
+            await self._room.wait()
+        self.offer(batch)
+
+    def _leave(self, doing: str, error: Exception) -> None:
+        """Nothing of this work is called any more."""
+        self._closing.set()
+        self._wake.set()
+        self._failed = True
+        self._fail(f"{doing} {self._name}", error)
 
     async def _wait(self, until: float) -> None:
         """Until there is a batch, a tick is due, or the lane closes."""
@@ -128,6 +188,7 @@ class Lane:
 
     def _next_batch(self) -> RecordBatch:
         batch = self._queue.popleft()
+        self._room.set()
         self._roomy()
         return batch
 
@@ -151,26 +212,31 @@ class Lane:
         self._take_seconds.observe(_now_s() - started)
 
     async def _retrying(self, doing: str, call: Callable[[], Awaitable[T]]) -> T:
-        """Call it, again and again while it is `Transient`. *Raises* `Closing`, and whatever else it raises."""
+        """Watched for a stall, and called again and again while it is `Transient`."""
         watched = f"{doing} {self._name}"
 
         async def once() -> T:
             with self._watchdog.watch(watched):
                 return await call()
 
+        return await self._again(doing, once)
+
+    async def _again(self, doing: str, call: Callable[[], Awaitable[T]]) -> T:
+        """*Raises* `Closing`, and whatever it raises that is not `Transient`."""
+        named = f"{doing} {self._name}"
         try:
-            return await once()
+            return await call()
         except Transient as error:
-            self._note(watched, error)
+            self._note(named, error)
             await self._pause(error.retry_after_s)
         # Only the unhappy path pays for the machinery.
         retrying = AsyncRetrying(
             retry=retry_if_exception_type(Transient),
             wait=_backoff,
             sleep=self._pause,
-            before_sleep=lambda state: self._note(watched, _error(state)),
+            before_sleep=lambda state: self._note(named, _error(state)),
         )
-        return await retrying(once)
+        return await retrying(call)
 
     def _note(self, watched: str, error: BaseException | None) -> None:
         if isinstance(error, Held):

@@ -8,10 +8,11 @@ import asyncio
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
-from dataforge.errors import Fatal
+from dataforge.errors import Fatal, Transient
 from dataforge.runtime import metrics
 from dataforge.runtime.watchdog import Watchdog
 from dataforge.stream.lane import TICK_S, Fail, Lane
+from dataforge.stream.origin import same_topic
 from dataforge.stream.records import RecordBatch, TopicPartition
 from dataforge.stream.work import Source
 
@@ -35,13 +36,14 @@ class Lanes:
         close_deadline_s: float,
         tick_s: float = TICK_S,
     ) -> None:
+        self._sources = sources
         self._source_of = {topic: source for source in sources for topic in source.topics}
         if len(self._source_of) != sum(len(source.topics) for source in sources):
             raise Fatal("two sources name the same topic: a partition has one position, so one source")
         self._fail, self._watchdog, self._tick_s = fail, watchdog, tick_s
         self._open_deadline_s, self._close_deadline_s = open_deadline_s, close_deadline_s
         self._lanes: dict[TopicPartition, Lane] = {}
-        self._opening: asyncio.Task[dict[TopicPartition, int]] | None = None
+        self._opening: asyncio.Task[None] | None = None
         self._room: asyncio.Future[None] | None = None
         self.ready = False
         """Assigned, and every assigned partition (maybe none) is open."""
@@ -85,7 +87,7 @@ class Lanes:
         await self.close()
         self._opening = asyncio.create_task(self._open_all([TopicPartition(*tp) for tp in tps]))
         try:
-            seeks = await self._opening
+            await self._opening
         except asyncio.CancelledError:
             if self._opening is None:
                 return None
@@ -98,6 +100,7 @@ class Lanes:
             return None
         self._opening = None
         self.ready = True
+        seeks = {tp: lane.standby for tp, lane in self._lanes.items()}
         counts = dict.fromkeys((source.name for source in self._source_of.values()), 0)
         for tp in seeks:
             counts[self._source_of[tp.topic].name] += 1
@@ -106,23 +109,45 @@ class Lanes:
         logger.info("partitions are open", extra={"positions": {f"{t}/{p}": at for (t, p), at in seeks.items()}})
         return seeks
 
-    async def _open_all(self, tps: Sequence[TopicPartition]) -> dict[TopicPartition, int]:
+    async def _open_all(self, tps: Sequence[TopicPartition]) -> None:
         for tp in tps:
+            source = self._source_of[tp.topic]
             self._lanes[tp] = Lane(
                 tp,
-                self._source_of[tp.topic].open_partition(tp),
+                source.open_partition(tp),
                 seek=lambda tp, offset: self.seek(tp, offset),
                 roomy=self._on_roomy,
                 fail=self._fail,
                 watchdog=self._watchdog,
                 tick_s=self._tick_s,
+                log=source.log,
+                history=source.history,
             )
         try:
             async with asyncio.timeout(self._open_deadline_s):
-                offsets = await asyncio.gather(*(self._lanes[tp].open() for tp in tps))
+                await asyncio.gather(*(self._lanes[tp].open() for tp in tps))
         except TimeoutError as error:
             raise Fatal(f"opening {len(tps)} partitions took longer than {self._open_deadline_s} s") from error
-        return dict(zip(tps, offsets, strict=True))
+
+    async def compare(self) -> None:
+        """Is every topic still the one that was opened? One that was replaced, or deleted, ends the process."""
+        for source in self._sources:
+            if source.log is None:
+                continue
+            try:
+                ids = await source.log.topic_ids(source.topics)
+            except Transient as error:
+                logger.info("the topics of %s were not compared: %s", source.name, error)
+            except Exception as error:  # noqa: BLE001 - see Guarantees
+                self._fail(f"compare {source.name}", error)
+            else:
+                self._compare(ids)
+
+    def _compare(self, ids: Mapping[str, bytes]) -> None:
+        for tp, lane in self._lanes.items():
+            if tp.topic in ids and not same_topic(lane.topic_id, ids[tp.topic]):
+                self._fail(f"compare {tp.topic}", Fatal(f"the topic was recreated while it was read: {tp.topic}"))
+                return
 
     async def close(self) -> None:
         """Close every open partition within the deadline, and forget them all. Repeating it does nothing."""

@@ -22,8 +22,6 @@ logger = logging.getLogger(__name__)
 
 _VISIBLE_S = 10
 
-NO_ID = bytes(16)
-"""What a log without topic ids (a broker older than 2.8) counts as."""
 RAW_MAX_BYTES = 8 * 1024 * 1024
 JUDGED_MAX_BYTES = RAW_MAX_BYTES + 64 * 1024
 """A judged record is its raw record and the stamp, so it must fit wherever the raw one did."""
@@ -104,16 +102,8 @@ async def topic_ids(bootstrap: str, names: Sequence[str]) -> dict[str, bytes]:
 
     *Raises* `Fatal` where a topic does not exist, `Transient` where Kafka is away.
     """
-    if not names:
-        return {}
-    async with _admin(bootstrap) as admin:
-        response: Any = await admin._client.send(admin._client.get_random_node(), TopicIdsRequest(names))
-    ids: dict[str, bytes] = {}
-    for code, name, topic_id, *_ in response.topics:
-        if code:
-            raise Fatal(f"topic {name}: {for_code(code).__name__}. Create it with `dataforge up`, or check its name")
-        ids[name] = topic_id
-    return ids
+    async with RangeReader(bootstrap) as reader:
+        return await reader.topic_ids(names)
 
 
 async def end_offsets(bootstrap: str, tps: Iterable[TopicPartition]) -> dict[TopicPartition, int]:
@@ -159,6 +149,21 @@ class RangeReader:
         if self._consumer is None:
             raise Fatal("a RangeReader is used outside of its `async with`")
         return self._consumer
+
+    async def topic_ids(self, names: Sequence[str]) -> dict[str, bytes]:
+        """Kafka's id of each topic. *Raises* `Fatal` where one does not exist."""
+        if not names:
+            return {}
+        client: Any = self._kafka._client
+        response = await _or_transient(client.send(client.get_random_node(), TopicIdsRequest(names)))
+        ids: dict[str, bytes] = {}
+        for code, name, topic_id, *_ in response.topics:
+            if code:
+                raise Fatal(
+                    f"topic {name}: {for_code(code).__name__}. Create it with `dataforge up`, or check its name"
+                )
+            ids[name] = topic_id
+        return ids
 
     async def end_offsets(self, tps: Iterable[TopicPartition]) -> dict[TopicPartition, int]:
         ends = await _or_transient(self._kafka.end_offsets([KafkaTopicPartition(*tp) for tp in tps]))

@@ -1,10 +1,11 @@
 """What a worker does with one assigned partition: the seam between Faust and everything else."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
-from dataforge.stream.records import RecordBatch, TopicPartition
+from dataforge.stream.origin import Bounds, Origin
+from dataforge.stream.records import Record, RecordBatch, TopicPartition
 
 
 class PartitionWork(Protocol):
@@ -19,6 +20,14 @@ class PartitionWork(Protocol):
     @property
     def position(self) -> int:
         """Next offset whose work is not yet safe: reported to Kafka for lag tools, never read back."""
+        ...
+
+    @property
+    def origin(self) -> Origin:
+        """Once open: the log that the position was reached in; without a position, the log as it was seen.
+
+        The runtime compares it with the log before anything is taken (DESIGN R6b).
+        """
         ...
 
     async def open(self) -> int:
@@ -38,13 +47,54 @@ class PartitionWork(Protocol):
         ...
 
 
+class Log(Protocol):
+    """What the runtime asks a log beside its batches.
+
+    *Raises* `Transient` where it does not answer, `Fatal` where a topic does not exist.
+    """
+
+    async def bounds(self, tp: TopicPartition) -> Bounds:
+        """Cheap for many partitions at once."""
+        ...
+
+    async def topic_ids(self, topics: Sequence[str]) -> Mapping[str, bytes]: ...
+
+    async def record_at(self, tp: TopicPartition, offset: int) -> Record | None:
+        """None where the log holds none at this offset, or no longer holds it."""
+        ...
+
+
+class Landed(NamedTuple):
+    """Records read back from a chain, and the id of the topic they were landed from."""
+
+    topic_id: bytes
+    batch: RecordBatch
+
+
+class History(Protocol):
+    """The older half of a log: what retention may have removed from it (DESIGN R5)."""
+
+    def read(self, tp: TopicPartition, offset: int) -> AsyncGenerator[Landed, None]:
+        """What is landed from `offset` on, in order, without gap or overlap; nothing where it ends before that.
+
+        *Raises* `Transient` where the store does not answer, `Fatal` where it is incomplete or damaged.
+        """
+        ...
+
+
 OpenPartition = Callable[[TopicPartition], PartitionWork]
 
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """Topics and what to do with each of their partitions. One Faust agent per source."""
+    """Topics and what to do with each of their partitions. One Faust agent per source.
+
+    With a `log`, a partition's position is compared with it at each assignment; with a `history`, a position that
+    the log no longer holds is read on from there, until the log holds what follows.
+    """
 
     name: str
     topics: Sequence[str]
     open_partition: OpenPartition
+    log: Log | None = None
+    history: History | None = None

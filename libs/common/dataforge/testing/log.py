@@ -2,13 +2,14 @@
 
 from bisect import bisect_left
 from collections import defaultdict
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import blake2b
 from operator import attrgetter
 from typing import Literal
 
 from dataforge.errors import Fatal
+from dataforge.stream.origin import Bounds
 from dataforge.stream.records import LogRecord, Record, RecordBatch, TopicPartition
 
 Produced = tuple[bytes | None, bytes | None, Sequence[tuple[str, bytes]]]
@@ -71,6 +72,15 @@ class MemoryLog:
     def id_of(self, topic: str) -> bytes:
         """16 bytes: another id is another log."""
         return blake2b(f"{topic}/{self._lives[topic]}".encode(), digest_size=16).digest()
+
+    async def bounds(self, tp: TopicPartition) -> Bounds:
+        return Bounds(self.id_of(tp.topic), self.begin(tp), self.end(tp))
+
+    async def topic_ids(self, topics: Sequence[str]) -> Mapping[str, bytes]:
+        return {topic: self.id_of(topic) for topic in topics}
+
+    async def record_at(self, tp: TopicPartition, offset: int) -> Record | None:
+        return next((r for r in self.records(tp, offset, 1) if r.offset == offset), None)
 
     def records(self, tp: TopicPartition, start: int = 0, count: int | None = None) -> list[LogRecord]:
         """What it holds from `start` on."""
