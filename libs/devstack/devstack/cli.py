@@ -27,6 +27,7 @@ COMMANDS: Mapping[str, str] = {
     "demo": "The whole path on real data, compared with an independent query.",
     "replay": "Turn stored purchases into live events.",
     "domain": "Check a domain folder.",
+    "chaos": "Break a stack in every way while events flow, and prove that nothing is lost or counted twice.",
 }
 """Name -> help in the overview. A command whose module is not installed is not listed."""
 

@@ -78,10 +78,17 @@ class Accepted:
         return [list(column) for column in zip(*rows, strict=True)] if rows else [[] for _ in JUDGED]
 
 
-def quarantine_columns(partition: int, records: Sequence[ConsumerRecord[bytes, bytes]]) -> list[list[Any]]:
+class Copies:
     """`QUARANTINED` of a quarantine topic: which raw record each copy is of, by its key."""
-    keys = [(r.key or b"").decode().rpartition("/") for r in records]
-    return [[partition] * len(records), [int(src) for _, _, src in keys], [crc32(r.value or b"") for r in records]]
+
+    def __init__(self) -> None:
+        self.newest: dict[int, int] = {}
+        """Per partition the largest raw offset that has a copy."""
+
+    def __call__(self, partition: int, records: Sequence[ConsumerRecord[bytes, bytes]]) -> list[list[Any]]:
+        srcs = [int((r.key or b"").decode().rpartition("/")[2]) for r in records]
+        self.newest[partition] = max([self.newest.get(partition, -1), *srcs])
+        return [[partition] * len(records), srcs, [crc32(r.value or b"") for r in records]]
 
 
 def batch_of(schema: pa.Schema, columns: list[list[Any]]) -> pa.RecordBatch:

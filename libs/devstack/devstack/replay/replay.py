@@ -88,9 +88,11 @@ async def replay(
     manifest: Manifest | None = None,
     on_sent: Callable[[int], Any] = lambda _: None,
     on_batches: Callable[[float, list[Batch]], Any] = lambda *_: None,
+    enough: Callable[[], bool] = lambda: False,
 ) -> Replayed:
     """Send every purchase once, and the planned faults. Returns when everything is acknowledged.
 
+    `enough` is asked before each chunk, and ends the replay early.
     `on_batches` gets the monotonic instant at which a chunk was handed to the producer, and its batches.
 
     *Raises* StackError (no such topic), KafkaError (a send failed; what is in the log is a prefix per partition).
@@ -101,7 +103,7 @@ async def replay(
     started = time.monotonic()
     origin_ms = timeline.origin_ms(time.time_ns() // 1_000_000)
     at = 0
-    while at < len(todo):
+    while at < len(todo) and not enough():
         end = min(at + CHUNK, len(todo))
         if timeline.paced:
             end = min(await _due(todo, at, origin_ms), end)
@@ -112,7 +114,7 @@ async def replay(
         at = end
         await asyncio.sleep(0)
     await sender.flush()
-    return Replayed(len(todo), time.monotonic() - started)
+    return Replayed(at, time.monotonic() - started)
 
 
 async def _due(todo: Plan, at: int, origin_ms: int) -> int:

@@ -1,0 +1,135 @@
+"""Brings the planned faults about, one after the other or deliberately at once, and writes down what happened."""
+
+import asyncio
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from devstack.chaos.fault import NotInForce, Stage
+from devstack.chaos.recovery import Positions, Struck
+from devstack.chaos.report import Hit
+from devstack.chaos.schedule import Planned
+from devstack.chaos.watch import Watch
+
+_LOOK_S = 0.1
+_GROWTH_S = 2.0
+"""The log must have grown within this long for work to be in flight."""
+_IDLE_S = 60.0
+"""How long to wait for work in flight, or for a victim that is not there."""
+
+
+@dataclass(slots=True)
+class Happened:
+    """*Units*: seconds of the monotonic clock."""
+
+    planned: Planned
+    in_flight: dict[str, Any]
+    injected_s: float
+    healed_s: float | None = None
+    ends: Positions = field(default_factory=dict)
+    """Of the raw log when its cause was gone."""
+
+
+@dataclass(slots=True)
+class Director:
+    """*Guarantees*: every fault that was begun is healed when `run` ends, however it ends."""
+
+    stage: Stage
+    watch: Watch
+    patience_s: float
+    """How long a fault waits for the recovery from the one before."""
+    begin_s: float = field(default_factory=time.monotonic)
+    happened: list[Happened] = field(default_factory=list)
+    missed: list[str] = field(default_factory=list)
+
+    @property
+    def in_force(self) -> list[Happened]:
+        return [h for h in self.happened if h.healed_s is None]
+
+    @property
+    def counts(self) -> dict[str, int]:
+        return dict(sorted(Counter(h.planned.kind for h in self.happened).items()))
+
+    def struck(self) -> list[Struck]:
+        return [Struck(h.planned.number, h.injected_s, h.healed_s, h.ends) for h in self.happened if h.healed_s]
+
+    def hits(self, stages: dict[int, dict[str, float | None]]) -> list[Hit]:
+        return [self._hit(h, stages.get(h.planned.number, {})) for h in self.happened]
+
+    async def run(self, schedule: Sequence[Planned]) -> None:
+        """*Raises* what a fault fails with other than `NotInForce`."""
+        async with asyncio.TaskGroup() as healing:
+            for planned in schedule:
+                await self._turn(planned)
+                await self._strike(planned, healing)
+
+    async def _turn(self, planned: Planned) -> None:
+        """Wait for its moment: beside the fault before it, or after the recovery from it."""
+        if planned.after_s is not None and self.happened:
+            await asyncio.sleep(self.happened[-1].injected_s + planned.after_s - time.monotonic())
+        else:
+            await asyncio.sleep(self.begin_s + planned.at_s - time.monotonic())
+            await _wait(lambda: not self.in_force, None)
+            await _wait(self._recovered, self.patience_s)
+        await _wait(lambda: all(h.planned.fault.victim != planned.fault.victim for h in self.in_force), None)
+
+    def _recovered(self) -> bool:
+        last = max(self.struck(), key=lambda s: s.healed_s, default=None)
+        return last is None or not self.watch.late(last.ends, last.healed_s)
+
+    async def _strike(self, planned: Planned, healing: asyncio.TaskGroup) -> None:
+        deadline_s = time.monotonic() + _IDLE_S
+        why = "nothing was in flight"
+        while time.monotonic() < deadline_s:
+            if evidence := self._in_flight():
+                try:
+                    await planned.fault.inject(self.stage)
+                except NotInForce as error:
+                    why = str(error)
+                    await planned.fault.heal(self.stage)
+                else:
+                    happened = Happened(planned, evidence, time.monotonic())
+                    self.happened.append(happened)
+                    healing.create_task(self._heal(happened))
+                    return
+            await asyncio.sleep(_LOOK_S)
+        self.missed.append(f"fault {planned.number} ({planned.kind} of {planned.fault.victim}) did not happen: {why}")
+
+    def _in_flight(self) -> dict[str, Any]:
+        """What shows work in hand: the log grows, and somebody has yet to follow. Empty where that is not so."""
+        grown, lag = self.watch.grown(_GROWTH_S), self.watch.lag()
+        if not grown or not any(lag.values()):
+            return {}
+        stages = {name: dict(positions) for name, positions in self.watch.positions().items()}
+        return {"log_end": dict(self.watch.ends), "grown_by": grown, "behind": lag, "positions": stages}
+
+    async def _heal(self, happened: Happened) -> None:
+        try:
+            await asyncio.sleep(happened.planned.duration_s)
+        finally:
+            await asyncio.shield(happened.planned.fault.heal(self.stage))
+            happened.healed_s, happened.ends = time.monotonic(), dict(self.watch.ends)
+
+    def _hit(self, h: Happened, stages: dict[str, float | None]) -> Hit:
+        return Hit(
+            number=h.planned.number,
+            kind=h.planned.kind,
+            victim=h.planned.fault.victim,
+            at_s=round(h.injected_s - self.begin_s, 1),
+            in_force_s=round((h.healed_s or time.monotonic()) - h.injected_s, 1),
+            overlaps=h.planned.after_s is not None,
+            stages=stages,
+            in_flight=h.in_flight,
+            evidence=h.planned.fault.evidence,
+        )
+
+
+async def _wait(condition: Callable[[], bool], timeout_s: float | None) -> bool:
+    deadline_s = time.monotonic() + timeout_s if timeout_s is not None else None
+    while not condition():
+        if deadline_s is not None and time.monotonic() > deadline_s:
+            return False
+        await asyncio.sleep(_LOOK_S)
+    return True

@@ -1,0 +1,193 @@
+"""One chaos run from an empty platform to the report."""
+
+import asyncio
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import msgspec
+
+from devstack.chaos.director import Director
+from devstack.chaos.fault import Kind, Stage
+from devstack.chaos.recovery import recoveries
+from devstack.chaos.report import Report, assess, with_verdict
+from devstack.chaos.schedule import Planned, schedule
+from devstack.chaos.stage import staged
+from devstack.chaos.verdict import Collected, examine
+from devstack.chaos.watch import Watch
+from devstack.chaos.witnesses import VIEWS, Witnesses, witnesses
+from devstack.oracle.api import Api, NoAnswer
+from devstack.oracle.live import BrokenPromise, Refused
+from devstack.replay.manifest import Manifest
+from devstack.replay.plan import Faults, Horizons
+from devstack.replay.purchases import ROWS, read_purchases
+from devstack.replay.replay import Options as ReplayOptions
+from devstack.replay.replay import partition_count, replay
+from devstack.replay.send import make_producer
+
+DIRT = Faults(duplicates=0.01, late=0.01, out_of_order=0.01, malformed=0.005)
+_SPARE = 1.35
+"""How much longer than planned the events would last: faults may wait for recoveries."""
+_LOOK_S = 0.2
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    minutes: float
+    faults: int
+    seed: int
+    kinds: Mapping[str, Kind]
+    rate: float = 900.0
+    """Events a second; lowered where the source data would not last."""
+    max_recovery_s: float = 15.0
+    stalled_s: float = 120.0
+    """How long nothing may move at the end before the run gives up."""
+
+
+Show = Callable[[Director, Watch], AbstractContextManager[None]]
+
+
+@dataclass(slots=True)
+class Run:
+    """*Guarantees*: `happen` leaves no process behind; a report comes back whatever the platform did wrong."""
+
+    options: Options
+    domain: Path
+    horizons: Horizons
+    show: Show
+    problems: list[str] = field(default_factory=list)
+    manifest: Manifest = field(default_factory=Manifest)
+
+    def planned(self) -> list[Planned]:
+        options = self.options
+        return schedule(options.kinds, options.faults, options.minutes, options.seed)
+
+    async def happen(self, folder: Path) -> Report:
+        """*Raises* `StackError` where the stack does not start."""
+        started_s = time.monotonic()
+        async with staged(folder, [self.domain], seed=self.options.seed) as stage:
+            report = await self._on(stage)
+        report.elapsed_s, report.logs = round(time.monotonic() - started_s, 1), str(folder / "logs")
+        return report
+
+    async def _on(self, stage: Stage) -> Report:
+        async with make_producer(stage.direct.kafka) as producer:
+            partitions = await partition_count(producer, stage.raw_topic)
+        async with witnesses(stage, partitions) as seen:
+            watch = Watch(seen.raw.ends, seen.probes)
+            tapes = [asyncio.create_task(tape.run(), name=tape.topic) for tape in seen.tapes]
+            try:
+                async with watch.watching():
+                    director = await self._attack(stage, seen, watch)
+                    settled = await self._settle(seen, watch, tapes)
+                    collected = await self._collect(seen) if settled else None
+                    self.problems += [] if settled else ["nothing could be compared"]
+            finally:
+                for tape in tapes:
+                    tape.cancel()
+                ended = await asyncio.gather(*tapes, return_exceptions=True)
+            self.problems += [f"a tape broke: {error}" for error in ended if isinstance(error, Exception)]
+            report = self._observed(stage, director, watch, seen)
+            if collected is not None:
+                report = await self._examined(stage, report, collected)
+        return assess(report, wanted=self.options.faults, max_recovery_s=self.options.max_recovery_s)
+
+    async def _attack(self, stage: Stage, seen: Witnesses, watch: Watch) -> Director:
+        """Replay at a steady rate until the time is over and every fault has happened."""
+        rate = min(self.options.rate, ROWS / (self.options.minutes * 60 * _SPARE))
+        purchases = read_purchases(min(ROWS, round(rate * self.options.minutes * 60 * _SPARE)))
+        director = Director(stage, watch, patience_s=2 * self.options.max_recovery_s)
+        over_s = director.begin_s + self.options.minutes * 60
+        attacked = asyncio.Event()
+
+        async with make_producer(stage.direct.kafka) as producer:
+            replaying = asyncio.create_task(
+                replay(
+                    producer,
+                    purchases,
+                    ReplayOptions(rate=rate, faults=DIRT, seed=self.options.seed),
+                    self.horizons,
+                    topic=stage.raw_topic,
+                    manifest=self.manifest,
+                    enough=lambda: attacked.is_set() and time.monotonic() > over_s,
+                )
+            )
+            cutting = asyncio.create_task(seen.keep_cutting(self.options.seed))
+            attacking = asyncio.create_task(director.run(self.planned()))
+            try:
+                with self.show(director, watch):
+                    await asyncio.wait({attacking, replaying}, return_when=asyncio.FIRST_COMPLETED)
+                    if not attacking.done():
+                        attacking.cancel()
+                        self.problems.append("the replay ended before the last fault")
+                    await asyncio.gather(attacking, return_exceptions=replaying.done())
+                    attacked.set()
+                    await replaying
+            finally:
+                for task in (attacking, cutting, replaying):
+                    task.cancel()
+                await asyncio.gather(attacking, cutting, replaying, return_exceptions=True)
+        self.problems += director.missed
+        return director
+
+    async def _settle(self, seen: Witnesses, watch: Watch, tapes: Sequence[asyncio.Task[None]]) -> bool:
+        """Wait until every stage has everything. Where one stands still, that is a problem, and False."""
+        ends, begin_s = await seen.raw.ends(), time.monotonic()
+        least, moved_s = float("inf"), begin_s
+        while late := watch.late(ends, begin_s):
+            left = sum(watch.lag().values())
+            if left < least:
+                least, moved_s = left, time.monotonic()
+            if time.monotonic() - moved_s > self.options.stalled_s or any(tape.done() for tape in tapes):
+                behind = watch.lag()
+                said = ", ".join(f"{stage} by {behind[stage]} records" for stage in late)
+                self.problems.append(f"nothing moves any more, and behind are: {said}")
+                return False
+            await asyncio.sleep(_LOOK_S)
+        for view in seen.views:
+            try:
+                await view.until(lambda view=view: view.covers(ends), "the live client has everything")
+            except (BrokenPromise, Refused, TimeoutError) as error:
+                self.problems.append(f"a live client: {error}")
+        return True
+
+    async def _collect(self, seen: Witnesses) -> Collected:
+        return Collected(
+            sent=self.manifest.table(),
+            raw=seen.raw.table(),
+            judged_log=seen.judged_log.table(),
+            judged=seen.judged.table(),
+            quarantine=seen.quarantine.table(),
+            landed_raw=await seen.landing_raw.read(),
+            landed_judged=await seen.landing_judged.read(),
+            ledger=await seen.state.ledger(),
+            screens=[(view, list(live.rows.values())) for view, live in zip(VIEWS, seen.views, strict=True)],
+        )
+
+    def _observed(self, stage: Stage, director: Director, watch: Watch, seen: Witnesses) -> Report:
+        return Report(
+            seed=self.options.seed,
+            faults=director.counts,
+            lost=0,
+            double_counted=0,
+            wrong_windows=0,
+            recovery_s=director.hits(recoveries(director.struck(), watch.histories)),
+            recovery_max_s=None,
+            problems=self.problems,
+            minutes=self.options.minutes,
+            events=sum(seen.raw.next.values()),
+            ws=seen.ws(),
+            restarts=sum(program.restarts for program in stage.stack.state().programs),
+        )
+
+    async def _examined(self, stage: Stage, report: Report, collected: Collected) -> Report:
+        reach = stage.direct
+        try:
+            with Api(reach.api_url, reach.api_token) as api:
+                return with_verdict(report, await examine(collected, api))
+        except NoAnswer as error:
+            return msgspec.structs.replace(
+                report, problems=[*report.problems, f"the windows were not compared: {error}"]
+            )
