@@ -10,13 +10,18 @@ from pathlib import Path
 
 import msgspec
 
+from devstack.chaos.disk import small_disk
 from devstack.chaos.fault import Stage
+from devstack.chaos.faults import clock
 from devstack.chaos.faults.processes import INSTANCES, WORKERS
 from devstack.chaos.proxies import Proxies
 from devstack.model import SERVICES, ServiceSpec
 from devstack.paths import StackPaths
 from devstack.replay.replay import TOPIC
 from devstack.stack import Stack
+
+OBJECTS_MIB = 1_024
+"""The object store's disk: enough for some millions of events, and filled in a moment."""
 
 
 def doubled(services: Sequence[ServiceSpec] = SERVICES) -> list[ServiceSpec]:
@@ -35,12 +40,12 @@ async def staged(
 ) -> AsyncIterator[Stage]:
     """Start it, and stop all of it at the end. *Raises* `StackError` where it does not get ready."""
     paths = StackPaths(folder.absolute())  # noqa: ASYNC240 - it only asks for the current folder
-    async with Proxies(paths, seed=seed) as proxies:
+    async with small_disk(paths, OBJECTS_MIB), Proxies(paths, seed=seed) as proxies:
         with Stack.start(
             folder,
             domains,
             services=doubled() if services is None else services,
-            env=_through(proxies),
+            env=_through(proxies) | clock.hooked(paths),
             kafka_proxy=proxies["kafka"].address,
             tied=True,
         ) as stack:

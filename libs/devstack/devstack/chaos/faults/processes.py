@@ -1,9 +1,11 @@
 """Faults of processes: killed, stopped for so long that others take over, asked to leave."""
 
+import asyncio
 import os
 import random
 import signal
 import time
+from collections.abc import Sequence
 
 import psutil
 
@@ -11,6 +13,7 @@ from devstack.chaos.fault import Evidence, NotInForce, Stage
 from devstack.processes import ProcessId
 
 WORKERS = ("landing-worker", "quality-worker", "aggregator")
+_SCALED_S, _HELD_S = 45.0, 30.0
 INSTANCES = 2
 """Of each worker: somebody must be there to take over."""
 
@@ -85,3 +88,61 @@ def draw_zombie(chosen: random.Random) -> Zombie:
 
 def draw_broker_restart(chosen: random.Random) -> Kill:
     return Kill("broker_restart", "kafka", chosen.choice((signal.SIGTERM, signal.SIGKILL)))
+
+
+async def gone(process: ProcessId) -> None:
+    """Until it has ended, which SIGKILL does not do at once."""
+    while process.alive():  # noqa: ASYNC110 - the supervisor waits for it, nobody tells us
+        await asyncio.sleep(0.01)
+
+
+async def hold_down(stage: Stage, names: Sequence[str]) -> list[int]:
+    """Kill them and keep the supervisor from starting them again; until `Stack.release`. Returns the pids killed."""
+    for name in names:
+        stage.stack.hold(name)
+    killed: list[int] = []
+    deadline = time.monotonic() + _HELD_S
+    while waiting := [p for name in names if (p := stage.stack.state().program(name)).state != "held"]:
+        if time.monotonic() > deadline:
+            raise NotInForce(f"{', '.join(p.name for p in waiting)} could not be held down")
+        for process in (p.process for p in waiting if p.process is not None and p.process.alive()):
+            os.kill(process.pid, signal.SIGKILL)
+            killed.append(process.pid)
+            await gone(process)
+        await asyncio.sleep(0.01)
+    return killed
+
+
+def instances_of(stage: Stage, service: str) -> list[str]:
+    """Their names, as many as there are just now."""
+    programs = [program.name for program in stage.stack.state().programs]
+    return [name for name in programs if name == service or name.removeprefix(f"{service}-").isdigit()]
+
+
+class Rescaled:
+    """One instance more, or one less, for a while: the group shares out its partitions twice."""
+
+    kind = "rebalance"
+
+    def __init__(self, worker: str, instances: int) -> None:
+        self.victim, self._instances = worker, instances
+        self.evidence: Evidence = {}
+
+    async def inject(self, stage: Stage) -> None:
+        await self._scale(stage, self._instances)
+        self.evidence["instances"] = instances_of(stage, self.victim)
+
+    async def heal(self, stage: Stage) -> None:
+        await self._scale(stage, INSTANCES)
+
+    async def _scale(self, stage: Stage, instances: int) -> None:
+        stage.stack.scale(self.victim, instances)
+        deadline = time.monotonic() + _SCALED_S
+        while len(found := instances_of(stage, self.victim)) != instances:
+            if time.monotonic() > deadline:
+                raise NotInForce(f"still {len(found)} instances of {self.victim} instead of {instances}")
+            await asyncio.sleep(0.05)
+
+
+def draw_rebalance(chosen: random.Random) -> Rescaled:
+    return Rescaled(chosen.choice(WORKERS), INSTANCES + chosen.choice((-1, 1)))

@@ -1,0 +1,39 @@
+"""The object store's disk is full: nothing more is landed until there is room again."""
+
+import asyncio
+import random
+
+from devstack.chaos.disk import Ballast
+from devstack.chaos.fault import Evidence, NotInForce, Stage
+
+_NO_SPACE = b"No space left on device"
+
+
+class DiskFull:
+    kind, victim = "disk_full", "s3proxy"
+
+    def __init__(self, free_bytes: int) -> None:
+        """`free_bytes` are left: small objects still find room, and then not even these."""
+        self._free_bytes = free_bytes
+        self.evidence: Evidence = {}
+        self._log_before: int | None = None
+
+    async def inject(self, stage: Stage) -> None:
+        ballast = Ballast(stage.stack.paths)
+        if not ballast.possible:
+            raise NotInForce("the object store of this stack has no disk of its own")
+        self._log_before = stage.stack.paths.log(self.victim).stat().st_size
+        self.evidence["free_bytes"] = await asyncio.to_thread(ballast.fill, self._free_bytes)
+
+    async def heal(self, stage: Stage) -> None:
+        before, self._log_before = self._log_before, None
+        if before is None:
+            return
+        Ballast(stage.stack.paths).drop()
+        with stage.stack.paths.log(self.victim).open("rb") as log:
+            log.seek(before)
+            self.evidence["refused_for_want_of_space"] = log.read().count(_NO_SPACE)
+
+
+def draw(chosen: random.Random) -> DiskFull:
+    return DiskFull(chosen.choice((0, chosen.randrange(4_096, 400_000))))

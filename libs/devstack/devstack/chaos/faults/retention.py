@@ -1,0 +1,65 @@
+"""Retention that overtakes a reader: it is down while Kafka deletes what it has not read; the chain has it all."""
+
+import asyncio
+import random
+import time
+
+from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
+from aiokafka.structs import TopicPartition
+
+from devstack.chaos.fault import Evidence, NotInForce, Stage
+from devstack.chaos.faults.processes import hold_down, instances_of
+from devstack.oracle.landed import Bucket, Landing
+from devstack.oracle.log import end_offsets
+
+_LANDED_S = 20.0
+
+
+class Overtaken:
+    """Every instance of a reader is killed and held down; its topic is deleted up to what is landed."""
+
+    kind = "retention"
+
+    def __init__(self, reader: str) -> None:
+        self.victim = reader
+        self.evidence: Evidence = {}
+        self._held: list[str] = []
+
+    async def inject(self, stage: Stage) -> None:
+        topic = stage.judged_topic if self.victim == "aggregator" else stage.raw_topic
+        self._held = instances_of(stage, self.victim)
+        self.evidence["pids"] = await hold_down(stage, self._held)
+        read_at_most = await end_offsets(stage.direct.kafka, topic)
+        landed = await self._landed_beyond(stage, topic, read_at_most)
+        admin = AIOKafkaAdminClient(bootstrap_servers=stage.direct.kafka)
+        await admin.start()
+        try:
+            await admin.delete_records(
+                {
+                    TopicPartition(topic, partition): RecordsToDelete(before_offset=end)
+                    for partition, end in landed.items()
+                }
+            )
+        finally:
+            await admin.close()
+        self.evidence |= {"topic": topic, "log_starts_at": landed, "read_at_most": read_at_most}
+
+    async def _landed_beyond(self, stage: Stage, topic: str, read: dict[int, int]) -> dict[int, int]:
+        """Partition -> landed end, of those that have landed records the reader cannot have seen."""
+        reach = stage.direct
+        bucket = Bucket(reach.s3_endpoint, reach.s3_bucket, reach.s3_region, reach.s3_access_key, reach.s3_secret_key)
+        deadline = time.monotonic() + _LANDED_S
+        while time.monotonic() < deadline:
+            ends = await Landing(bucket, topic).next()
+            if found := {partition: end for partition, end in ends.items() if end > read.get(partition, 0)}:
+                return found
+            await asyncio.sleep(0.2)
+        raise NotInForce(f"nothing new of {topic} was landed within {_LANDED_S:.0f} s")
+
+    async def heal(self, stage: Stage) -> None:
+        while self._held:
+            stage.stack.release(self._held.pop())
+
+
+def draw(chosen: random.Random) -> Overtaken:
+    return Overtaken(chosen.choice(("aggregator", "quality-worker")))
