@@ -10,6 +10,7 @@ from functools import partial
 
 from dataforge.contracts.load import load_domains
 from dataforge.contracts.model import Domain
+from dataforge.errors import Transient
 from dataforge.state.redis import RedisState
 from dataforge.state.store import StateWriter
 from dataforge.stream.app import StreamApp
@@ -24,13 +25,13 @@ from aggregator.settings import AggregatorSettings
 def build(settings: AggregatorSettings) -> StreamApp:
     domains = load_domains(settings.domain_folders)
     state = RedisState(settings.redis_url, feed_cap=settings.feed_cap)
-    pace = Pace(settings.commit_interval_ms / 1000, settings.commit_max_rows)
+    pace = Pace(settings.commit_interval_ms / 1000, settings.commit_max_rows, settings.idle_after_ms / 1000)
     return StreamApp(
         "aggregator",
         settings,
         [aggregate(domains, state, time.monotonic, pace)],
         checks={"state": partial(_reachable, state)},
-        startup=[state.ping],
+        startup=[state.reached],
         shutdown=[state.close],
     )
 
@@ -54,7 +55,7 @@ def aggregate(
 def compile_domains(domains: Sequence[Domain]) -> dict[str, Compiled]:
     """Judged topic -> its event type, ready to be folded."""
     return {
-        event.contract.judged_topic: compile_event(event, domain.fingerprint)
+        event.contract.judged_topic: compile_event(event, domain.fingerprint, domain.partitions)
         for domain in domains
         for event in domain.events
     }
@@ -63,6 +64,6 @@ def compile_domains(domains: Sequence[Domain]) -> dict[str, Compiled]:
 async def _reachable(state: RedisState) -> str | None:
     try:
         await state.ping()
-    except OSError as error:
-        return f"the state store does not answer: {error}"
+    except Transient as error:
+        return str(error)
     return None

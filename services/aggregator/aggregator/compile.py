@@ -20,19 +20,25 @@ class Compiled:
     decode: Decode
     contribute: Contribute
     domain_fingerprint: int
+    partitions: int = 1
 
     @property
     def name(self) -> str:
         return self.event.contract.name
 
 
-def compile_event(event: EventType, domain_fingerprint: int) -> Compiled:
+def compile_event(event: EventType, domain_fingerprint: int, partitions: int = 1) -> Compiled:
     """Only the fields that some metric reads are decoded; judged records need no second validation."""
     contract, tables = event.contract, plan(event)
     found = projection(contract, {*fields_used(tables), contract.id_field, contract.time_field})
     contribute = compile_contribution(tables, found.attributes)
     return Compiled(
-        event, tables, _decode(event, found.decoder.decode, found.attributes), contribute, domain_fingerprint
+        event,
+        tables,
+        _decode(event, found.decoder.decode, found.attributes),
+        contribute,
+        domain_fingerprint,
+        partitions,
     )
 
 

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from dataforge.errors import Superseded
+from dataforge.errors import Superseded, Transient
 from dataforge.runtime import metrics
 from dataforge.runtime.tracing import batch_trace
 from dataforge.state.model import Commit
@@ -16,7 +16,7 @@ from dataforge.stream.records import RecordBatch, TopicPartition
 
 from aggregator.compile import Compiled
 from aggregator.fold import Fold
-from aggregator.snapshot import drain, restore
+from aggregator.snapshot import drain, restore, settlement
 from aggregator.windows import Windows
 
 logger = logging.getLogger(__name__)
@@ -37,6 +37,8 @@ class Pace:
 
     interval_s: float = 0.1
     max_pending_rows: int = 20_000
+    idle_after_s: float = 10.0
+    """Without an accepted record for this long a partition is idle."""
 
 
 class AggregatorPartition:
@@ -63,7 +65,9 @@ class AggregatorPartition:
         self._committed = 0
         self._unsafe: Commit | None = None
         """Drained, and refused for want of memory: sent again as it is, before anything else is folded."""
-        self._due = self._checked = 0.0
+        self._due = self._checked = self._accepted = 0.0
+        self._floor = 0
+        """The highest floor this owner has stored."""
         self._fold: Fold
         self._windows: Windows
 
@@ -85,7 +89,7 @@ class AggregatorPartition:
         loaded = await self._store.load(self._compiled.name, self._tp.partition, self._compiled.event.lateness_ms)
         self._fold, self._windows = restore(self._compiled, loaded)
         self._committed = self._fold.position
-        self._checked = self._clock()
+        self._checked = self._accepted = self._clock()
         return self._committed
 
     async def take(self, batch: RecordBatch) -> None:
@@ -94,9 +98,12 @@ class AggregatorPartition:
         if batch.start < self._fold.position:
             return  # put back when its commit was refused; it was folded before that, and is safe by now
         with batch_trace("aggregate", batch.topic, batch.partition, batch.records) as traced:
+            following = self._fold.acceptance.next
             self._fold.fold(batch.records, batch.next)
             found = (traced.traceparent(index) for index in traced.records)
             self._traces += [value.decode() for value in found if value][: MAX_TRACES - len(self._traces)]
+        if self._fold.acceptance.next > following:
+            self._accepted = self._clock()
         if self._fold.gap is not None:
             self._report_gap(self._fold.gap)
         rows = sum(len(pending) for pending in self._fold.pending)
@@ -109,6 +116,8 @@ class AggregatorPartition:
                 await self._commit()
         elif self._clock() >= self._checked + IDLE_CHECK_S:
             await self._check_still_owner()
+            if self._checked >= self._accepted + self._pace.idle_after_s:
+                await self._settle()
 
     async def close(self) -> None:
         if self._fold.position > self._committed:
@@ -173,3 +182,16 @@ class AggregatorPartition:
                 f"{self._compiled.name}/{self._tp.partition}: the store is at {position}, this worker at "
                 f"{self._committed}: another worker took the partition, or the store was rolled back"
             )
+
+    async def _settle(self) -> None:
+        """Let the others' windows settle without this idle partition. Display only: what fails is tried again."""
+        others = [p for p in range(self._compiled.partitions) if p != self._tp.partition]
+        name, own = self._compiled.name, self._tp.partition
+        try:
+            floor = max(await self._store.watermarks(name, others), default=0)
+            if floor > max(self._floor, self._fold.watermark):
+                said = settlement(self._fold, self._claim, floor, self._now_ms())
+                await self._store.settle(name, own, said)
+                self._floor = floor
+        except Transient as error:
+            logger.info("%s/%d is idle and could not say so: %s", *self._tp, error)

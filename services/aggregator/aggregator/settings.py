@@ -12,6 +12,12 @@ class AggregatorSettings(ServiceSettings):
     commit_max_rows: int = Field(
         default=20_000, ge=1, description="Pending rows at which a partition commits at once", examples=[20_000]
     )
+    idle_after_ms: int = Field(
+        default=10_000,
+        ge=100,
+        description="A partition without a record for this long lets the others' windows settle without it",
+        examples=[10_000],
+    )
     feed_cap: int = Field(
         default=5_000, ge=100, description="Commits a partition's update feed keeps for readers", examples=[5_000]
     )

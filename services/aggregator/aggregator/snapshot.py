@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from dataforge.state.model import Commit, Loaded
+from dataforge.state.model import Commit, Loaded, Settlement
 
 from aggregator.compile import Compiled
 from aggregator.dedupe import MINUTE_MS, SeenIds
@@ -78,6 +78,11 @@ def drain(
     )
     fold.drained(fold.position)
     return commit
+
+
+def settlement(fold: Fold, claim: str, floor: int, at_ms: int) -> Settlement:
+    """What an idle owner, nothing of whose fold waits for a commit, says when the others have reached `floor`. Pure."""
+    return Settlement(claim, fold.position, floor, _payload(fold, {}, (), [], at_ms))
 
 
 def _meta(compiled: Compiled, fold: Fold, windows: Windows) -> dict[str, str]:

@@ -1,11 +1,12 @@
 """What a partition's owner holds and what the store holds never part."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import pytest
 from test_fold import values_of
 
-from dataforge.errors import Transient
+from dataforge.errors import Superseded, Transient
 from dataforge.state.memory import MemoryState
 from dataforge.state.model import Commit
 from dataforge.stream.records import LogRecord, RecordBatch, TopicPartition
@@ -127,3 +128,85 @@ async def test_nothing_is_folded_while_a_commit_is_refused() -> None:
     await worker.take(batch(LOG, 5, len(LOG)))
     await worker.close()
     assert await equal(store, await calm())
+
+
+def idle_worker(store: MemoryState, now: list[float], partition: int = 0) -> AggregatorPartition:
+    """One of two partitions; idle after 10 s."""
+    shop, tp = replace(SHOP, partitions=2), TP._replace(partition=partition)
+    return AggregatorPartition(tp, shop, store, lambda: now[0], Pace(0.0, idle_after_s=10.0), lambda: 1)
+
+
+async def seconds(worker: AggregatorPartition, now: list[float], until: float) -> None:
+    while now[0] < until:
+        now[0] += 1.0
+        await worker.tick()
+
+
+async def test_an_idle_partition_says_how_far_the_other_is() -> None:
+    store, now = MemoryState(), [0.0]
+    idle, busy = idle_worker(store, now), idle_worker(store, now, 1)
+    await idle.open()
+    await busy.open()
+    await idle.take(batch(LOG, 0, 1))
+    await busy.take(RecordBatch(*busy_tp(), 0, len(LOG), LOG))
+    await seconds(idle, now, 9.0)
+    assert (await store.head(SHOP.name, 0)).floor == 0
+    await seconds(idle, now, 10.0)
+    head, there = await store.head(SHOP.name, 0), await store.head(SHOP.name, 1)
+    assert (head.watermark, head.floor) == (START, there.watermark)
+    entries = (await store.feed({(SHOP.name, 0): "0-0"}, 0))[0][1]
+    await seconds(idle, now, 20.0)
+    assert (await store.feed({(SHOP.name, 0): "0-0"}, 0))[0][1] == entries, "it is said once"
+    await seconds(busy, now, 40.0)
+    assert (await store.head(SHOP.name, 1)).floor == 0, "whoever is ahead of all others has nothing to say"
+
+
+async def test_a_partition_that_takes_records_is_not_idle() -> None:
+    store, now = MemoryState(), [0.0]
+    worker, ahead = idle_worker(store, now), idle_worker(store, now, 1)
+    await worker.open()
+    await ahead.open()
+    await ahead.take(RecordBatch(*busy_tp(), 0, len(LOG), LOG))
+    for n in (0, 2, 3):
+        await seconds(worker, now, now[0] + 8.0)
+        await worker.take(batch(LOG, worker.position, n + 1))
+    assert (await store.head(SHOP.name, 0)).floor == 0
+    await seconds(worker, now, now[0] + 10.0)
+    assert (await store.head(SHOP.name, 0)).floor > 0
+
+
+async def test_an_idle_partition_that_cannot_say_so_goes_on_and_says_it_later() -> None:
+    class Away(MemoryState):
+        away = True
+
+        async def watermarks(self, name: str, partitions: Sequence[int]) -> list[int]:
+            if self.away:
+                raise Transient("the state store does not answer")
+            return await super().watermarks(name, partitions)
+
+    store, now = Away(), [0.0]
+    idle, busy = idle_worker(store, now), idle_worker(store, now, 1)
+    await idle.open()
+    await busy.open()
+    await busy.take(RecordBatch(*busy_tp(), 0, len(LOG), LOG))
+    await seconds(idle, now, 15.0)
+    assert (await store.head(SHOP.name, 0)).floor == 0
+    store.away = False
+    await seconds(idle, now, 16.0)
+    assert (await store.head(SHOP.name, 0)).floor > 0
+
+
+async def test_an_idle_zombie_settles_nothing() -> None:
+    store, now = MemoryState(), [0.0]
+    idle, busy = idle_worker(store, now), idle_worker(store, now, 1)
+    await idle.open()
+    await busy.open()
+    await busy.take(RecordBatch(*busy_tp(), 0, len(LOG), LOG))
+    await store.claim(SHOP.name, 0, "another")
+    with pytest.raises(Superseded):
+        await seconds(idle, now, 15.0)
+    assert (await store.head(SHOP.name, 0)).floor == 0
+
+
+def busy_tp() -> TopicPartition:
+    return TP._replace(partition=1)

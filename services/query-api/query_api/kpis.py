@@ -12,6 +12,7 @@ from dataforge.contracts.model import EventType, Metric
 from dataforge.kpi.catalogue import Catalogue, Selection, duration_text
 from dataforge.kpi.instants import instant, parse_instant
 from dataforge.kpi.query import KpiRow, rolling_rows
+from dataforge.kpi.status import is_idle
 from dataforge.state.model import PartitionRead
 
 from query_api.errors import ApiError, documented
@@ -32,7 +33,15 @@ _EXAMPLE = {
     "by": [],
     "error": {"kind": "relative", "bound": 0.0324},
     "watermark": "2026-01-05T10:00:41.250Z",
-    "partitions": {"0": {"next": 4711, "position": 4711, "watermark": "2026-01-05T10:00:41.250Z"}},
+    "partitions": {
+        "0": {
+            "next": 4711,
+            "position": 4711,
+            "watermark": "2026-01-05T10:00:41.250Z",
+            "floor": "2026-01-05T09:58:10.000Z",
+            "idle": False,
+        }
+    },
     "rows": [
         {
             "start": "2026-01-05T10:00:00.000Z",
@@ -176,7 +185,14 @@ def rows_answer(
 
 def place(read: PartitionRead) -> dict[str, Any]:
     watermark = instant(read.watermark) if read.watermark else None
-    return {"next": read.next, "position": read.position, "watermark": watermark}
+    floor = instant(read.floor) if read.floor else None
+    return {
+        "next": read.next,
+        "position": read.position,
+        "watermark": watermark,
+        "floor": floor,
+        "idle": is_idle(read),
+    }
 
 
 def describe(catalogue: Catalogue, ws_url: str) -> dict[str, Any]:

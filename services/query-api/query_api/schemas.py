@@ -4,6 +4,8 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from dataforge.kpi.status import Status
+
 
 class Model(BaseModel):
     model_config = ConfigDict(extra="forbid")
@@ -84,14 +86,23 @@ class KpiRowAnswer(Model):
     value: int | float | dict[str, float | None] | list[TopItem] | None = Field(
         description='A number; null where it is undefined; {"p50": …} for quantiles; items for top_k'
     )
-    status: Literal["provisional", "final"]
-    revision: int = Field(description="How many events changed the row after its window had ended")
+    status: Status = Field(
+        description="`provisional`: events may still come. `settled`: closed in every partition that is not idle; "
+        "one that wakes may still change it. `final`: sealed in every partition by its own log. Only ever forward"
+    )
+    revision: int = Field(
+        description="How many events changed the row after its window had ended, by the time of their partition"
+    )
 
 
 class PartitionPlace(Model):
     next: int = Field(description="Raw offset: every record below it is in the rows")
     position: int = Field(description="Offset in the judged log")
     watermark: str | None = Field(description="Event time this partition has reached; null before its first event")
+    floor: str | None = Field(
+        description="Watermark of the others when this partition was last idle; null: it never was"
+    )
+    idle: bool = Field(description="Windows settle without waiting for this partition: its floor is ahead of it")
 
 
 class RowsAnswer(Model):

@@ -81,11 +81,21 @@ async def test_rows_are_merged_over_partitions(api: httpx.AsyncClient, writers: 
     assert (found.measure, found.unit, found.error, found.next_cursor) == ("sum", "USD", None, None)
 
 
-async def test_a_window_is_final_once_every_partition_has_passed_it(api: httpx.AsyncClient, writers: list[KpiWriter]):
+async def test_a_window_settles_without_idle_partitions_and_is_final_once_every_one_has_passed_it(
+    api: httpx.AsyncClient, writers: list[KpiWriter]
+):
+    async def shown() -> tuple[list[str], list[bool]]:
+        answer = schemas.RowsAnswer.model_validate(await get(api, metric="sales"))
+        return [r.status for r in answer.rows], [answer.partitions[p].idle for p in "01"]
+
     await writers[0].write([sale(T0), sale(T0 + 15_000)])
-    assert [r["status"] for r in (await get(api, metric="sales"))["rows"]] == ["final", "provisional"]
-    await writers[1].write([sale(T0)])
-    assert [r["status"] for r in (await get(api, metric="sales"))["rows"]] == ["provisional", "provisional"]
+    assert await shown() == (["provisional", "provisional"], [False, False])
+    await writers[1].settle(T0 + 15_000)
+    assert await shown() == (["settled", "provisional"], [False, True])
+    await writers[1].write([sale(T0)])  # awake, and not yet where the others were: no status goes back
+    assert await shown() == (["settled", "provisional"], [False, True])
+    await writers[1].write([sale(T0 + 15_000)])
+    assert await shown() == (["final", "provisional"], [False, False])
 
 
 @pytest.mark.parametrize("metric", ["customers", "amounts", "top_stores", "price", "largest"])

@@ -33,10 +33,9 @@ def window_rows(
 ) -> list[KpiRow]:
     """Rows of a tumbling window size, ordered by start and labels."""
     starts = sorted({start for read in reads for start in read.windows})
-    watermarks = [read.watermark for read in reads]
     rows: list[KpiRow] = []
     for start in starts:
-        status = window_status(start + size_ms, lateness_ms, watermarks)
+        status = window_status(start + size_ms, lateness_ms, reads)
         merged = _merged(view, (read.windows.get(start, {}) for read in reads), wanted)
         rows += _rows(start, start + size_ms, merged, status)
     return rows
@@ -52,7 +51,7 @@ def rolling_rows(
 ) -> list[KpiRow]:
     """Rows of the rolling window [at - size, at), merged from panes of `every`. `at` is a multiple of it."""
     start = at_ms - rolling.size_ms
-    status = window_status(at_ms, lateness_ms, (read.watermark for read in reads))
+    status = window_status(at_ms, lateness_ms, reads)
     panes = (labels for read in reads for pane, labels in read.windows.items() if start <= pane < at_ms)
     return _rows(start, at_ms, _merged(view, panes, wanted), status)
 

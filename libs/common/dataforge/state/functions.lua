@@ -37,7 +37,7 @@ end
 -- feed (d), meta (k v), ids (k v), ids gone, ledger (k v), ledger gone, windows (member end rows(k v)), gone.
 local function commit(keys, args)
   local meta, idx, ids, ledger, feed, prefix = unpack(keys)
-  local have = redis.call('HMGET', meta, 'claim', 'position', 'feed')
+  local have = redis.call('HMGET', meta, 'claim', 'position', 'feed', 'floor')
   local position = have[2] or '0'
   if have[1] ~= args[1] or position ~= args[2] then
     return { 'superseded', have[1] or '', position }
@@ -51,7 +51,7 @@ local function commit(keys, args)
   for i = first, last do
     local id = target .. '-' .. (i - first)
     redis.call('XADD', feed, 'MAXLEN', '~', cap, id, 'prev', prev, 'claim', token,
-      'last', i == last and '1' or '0', 'd', args[i])
+      'last', i == last and '1' or '0', 'floor', have[4] or '0', 'd', args[i])
     prev = id .. ' ' .. token
   end
 
@@ -80,19 +80,38 @@ local function commit(keys, args)
   return { 'OK' }
 end
 
+-- KEYS: meta feed. ARGV: token, position, floor, feed cap, d. The floor never goes back; it is display only.
+-- Its feed entry's id ends in the floor: whoever repeats it, or does it again after a roll-back, says the same.
+local function settle(keys, args)
+  local meta, feed = unpack(keys)
+  local have = redis.call('HMGET', meta, 'claim', 'position', 'feed', 'watermark', 'floor')
+  local position, floor = have[2] or '0', tonumber(args[3])
+  if have[1] ~= args[1] or position ~= args[2] then
+    return { 'superseded', have[1] or '', position }
+  end
+  if floor > math.max(tonumber(have[4] or '0'), tonumber(have[5] or '0')) then
+    local id = position .. '-' .. args[3]
+    redis.call('XADD', feed, 'MAXLEN', '~', args[4], id, 'prev', have[3] or '', 'claim', args[1],
+      'last', '1', 'floor', args[3], 'd', args[5])
+    redis.call('HSET', meta, 'floor', args[3], 'feed', id .. ' ' .. args[1])
+  end
+  return { 'OK' }
+end
+
 -- KEYS: meta idx window-prefix. ARGV: table, size, first start, start limit.
--- Returns {position, next, watermark, feed, {start, {label, row, …}, …}}, all of one instant.
+-- Returns {position, next, watermark, floor, feed, {start, {label, row, …}, …}}, all of one instant.
 local function read(keys, args)
-  local meta = redis.call('HMGET', keys[1], 'position', 'next', 'watermark', 'feed')
-  local out = { meta[1] or '0', meta[2] or '0', meta[3] or '0', meta[4] or '', {} }
+  local meta = redis.call('HMGET', keys[1], 'position', 'next', 'watermark', 'floor', 'feed')
+  local rows = {}
+  local out = { meta[1] or '0', meta[2] or '0', meta[3] or '0', meta[4] or '0', meta[5] or '', rows }
   if args[1] then
     local size = tonumber(args[2])
     local own = args[1] .. '|' .. args[2] .. '|'
     local low, high = tonumber(args[3]) + size, '(' .. string.format('%.0f', tonumber(args[4]) + size)
     for _, member in ipairs(redis.call('ZRANGEBYSCORE', keys[2], string.format('%.0f', low), high)) do
       if string.sub(member, 1, #own) == own then
-        table.insert(out[5], string.sub(member, #own + 1))
-        table.insert(out[5], redis.call('HGETALL', keys[3] .. member))
+        table.insert(rows, string.sub(member, #own + 1))
+        table.insert(rows, redis.call('HGETALL', keys[3] .. member))
       end
     end
   end
@@ -101,4 +120,5 @@ end
 
 redis.register_function('df_claim_@VERSION@', claim)
 redis.register_function('df_commit_@VERSION@', commit)
+redis.register_function('df_settle_@VERSION@', settle)
 redis.register_function { function_name = 'df_read_@VERSION@', callback = read, flags = { 'no-writes' } }

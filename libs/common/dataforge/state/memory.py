@@ -1,7 +1,7 @@
 """The in-memory twin of `RedisState`: same promises, same conformance suite, no server."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, field
 from typing import Any
@@ -9,10 +9,12 @@ from typing import Any
 import msgspec
 
 from dataforge.errors import Superseded
-from dataforge.state.model import Commit, FeedEntry, Loaded, PartitionRead, split_window_key
+from dataforge.state.model import Commit, FeedEntry, Loaded, PartitionRead, Settlement, split_window_key
 from dataforge.state.store import Named
 
 _unpack = msgspec.msgpack.decode
+FEED_PAGE = 7
+"""Entries of one `feed_range`: few, so that tests see several pages."""
 
 
 @dataclass
@@ -85,18 +87,26 @@ class MemoryState:
             p.windows.pop(key, None)
             p.ends.pop(key, None)
         for n, data in enumerate(commit.feed):
-            entry = FeedEntry(
-                partition=partition,
-                id=f"{commit.position}-{n}",
-                claim=commit.claim,
-                prev=p.cursor,
-                last=n == len(commit.feed) - 1,
-                **_unpack(data),
-            )
-            p.feed.append(entry)
-            p.cursor = entry.cursor
+            self._tell(p, partition, f"{commit.position}-{n}", commit.claim, n == len(commit.feed) - 1, data)
+
+    def _tell(self, p: _Partition, partition: int, feed_id: str, claim: str, last: bool, data: bytes) -> None:
+        floor = int(p.meta.get("floor", 0))
+        entry = FeedEntry(partition, feed_id, claim, p.cursor, last, **_unpack(data), floor=floor)
+        p.feed.append(entry)
+        p.cursor = entry.cursor
         del p.feed[: -self._feed_cap]
         self._changed.set()
+
+    async def watermarks(self, name: str, partitions: Sequence[int]) -> list[int]:
+        return [int(self._at(name, p).meta.get("watermark", 0)) for p in partitions]
+
+    async def settle(self, name: str, partition: int, settlement: Settlement) -> None:
+        p = self._at(name, partition)
+        if (p.claim, p.position) != (settlement.claim, settlement.position):
+            raise Superseded(f"{name}/{partition}: refused at {settlement.position}; the store has {p.position}")
+        if settlement.floor > max(int(p.meta.get("watermark", 0)), int(p.meta.get("floor", 0))):
+            p.meta["floor"] = str(settlement.floor)
+            self._tell(p, partition, f"{p.position}-{settlement.floor}", p.claim, True, settlement.feed)
 
     # ---- reader
     async def read(
@@ -113,9 +123,8 @@ class MemoryState:
     async def head(self, name: str, partition: int) -> PartitionRead:
         p = self._at(name, partition)
         feed_id, _, claim = p.cursor.partition(" ")
-        return PartitionRead(
-            partition, p.position, int(p.meta.get("next", 0)), int(p.meta.get("watermark", 0)), feed_id, claim
-        )
+        following, watermark, floor = (int(p.meta.get(name, 0)) for name in ("next", "watermark", "floor"))
+        return PartitionRead(partition, p.position, following, watermark, feed_id, claim, floor=floor)
 
     async def feed(self, cursors: Mapping[Named, str], block_ms: int) -> list[tuple[Named, list[FeedEntry]]]:
         found = self._after(cursors)
@@ -134,6 +143,10 @@ class MemoryState:
             for named, after in cursors.items()
         ]
         return [(named, entries) for named, entries in found if entries]
+
+    async def feed_range(self, name: str, partition: int, after_id: str, up_to_id: str) -> list[FeedEntry]:
+        after, up_to = (_order(at or "0-0") for at in (after_id, up_to_id))
+        return [e for e in self._at(name, partition).feed if after < _order(e.id) <= up_to][:FEED_PAGE]
 
     async def ledger(self, name: str, partition: int) -> dict[int, dict[str, Any]]:
         return {k: _unpack(v) for k, v in self._at(name, partition).ledger.items()}

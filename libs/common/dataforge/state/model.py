@@ -33,6 +33,8 @@ class PartitionRead(NamedTuple):
     """Claim under which that feed entry was written."""
     windows: Mapping[int, Mapping[str, list[Any]]] = {}
     """Window start (ms) -> label (JSON array) -> stored row."""
+    floor: int = 0
+    """Milliseconds of event time up to which an idle partition's windows count as settled. Display only."""
 
     @property
     def cursor(self) -> str:
@@ -58,6 +60,8 @@ class FeedEntry(NamedTuple):
     trace: list[str]
     at: int = 0
     """Time of day (ms) of the commit, for people; 0 where it does not say."""
+    floor: int = 0
+    """As in `PartitionRead`."""
 
     @property
     def cursor(self) -> str:
@@ -98,3 +102,15 @@ class Commit:
     ledger: Mapping[int, bytes] = field(default_factory=dict)
     ledger_gone: tuple[int, ...] = ()
     feed: tuple[bytes, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Settlement:
+    """What an idle partition's owner says: where the others are. Changes no number, only what status is shown."""
+
+    claim: str
+    position: int
+    floor: int
+    """Highest watermark (ms) of the other partitions."""
+    feed: bytes
+    """A feed entry's payload, without rows."""

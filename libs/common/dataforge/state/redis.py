@@ -1,23 +1,39 @@
 """The state in Redis or Valkey. *Source*: docs/specs/state.md; the atomic part is functions.lua."""
 
-from collections.abc import Awaitable, Iterable, Mapping
+import logging
+from collections.abc import Awaitable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import astuple
 from importlib.resources import files
 from typing import Any, cast
 from zlib import crc32
 
 import msgspec
 from redis.asyncio import Redis
-from redis.exceptions import OutOfMemoryError, RedisError, ResponseError
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.exceptions import ConnectionError, OutOfMemoryError, ReadOnlyError, RedisError, ResponseError, TimeoutError
+from tenacity import (
+    AsyncRetrying,
+    before_sleep_log,
+    retry_if_exception_type,
+    stop_after_delay,
+    wait_random_exponential,
+)
 
 from dataforge.errors import Fatal, Superseded, Transient
-from dataforge.state.model import Commit, FeedEntry, Loaded, PartitionRead
+from dataforge.state.model import Commit, FeedEntry, Loaded, PartitionRead, Settlement
 from dataforge.state.store import Keys, Named
+
+logger = logging.getLogger(__name__)
 
 _TEXT = files("dataforge.state").joinpath("functions.lua").read_text()
 _VERSION = f"{crc32(_TEXT.encode()):08x}"
 """Part of the functions' names: services of two releases, side by side, each call their own."""
 _FUNCTIONS = _TEXT.replace("@VERSION@", _VERSION)
 _unpack = msgspec.msgpack.decode
+FEED_PAGE = 200
+"""Entries of one `feed_range`."""
 
 
 class _Payload(msgspec.Struct):
@@ -37,15 +53,33 @@ class RedisState:
     """Reader and writer. Loads the functions by itself where the server has not got them."""
 
     def __init__(self, url: str, *, feed_cap: int = 5_000, timeout_s: float = 10.0) -> None:
-        self._redis = Redis.from_url(url, socket_timeout=timeout_s, socket_connect_timeout=timeout_s)
+        self._redis = Redis.from_url(
+            url,
+            socket_timeout=timeout_s,
+            socket_connect_timeout=timeout_s,
+            socket_keepalive=True,
+            retry=Retry(NoBackoff(), 0),  # a commit is sent once; whoever may repeat a call does so himself
+        )
         self._feed_cap = feed_cap
 
     async def close(self) -> None:
         await self._redis.aclose()
 
     async def ping(self) -> None:
-        """*Raises* RedisError where the server does not answer."""
-        await cast("Awaitable[bool]", self._redis.ping())
+        """*Raises* `Transient` where the server does not answer."""
+        with _may_be_repeated():
+            await cast("Awaitable[bool]", self._redis.ping())
+
+    async def reached(self, within_s: float = 30.0) -> None:
+        """Return once the server answers. *Raises* `Transient` where it does not in time."""
+        retrying = AsyncRetrying(
+            retry=retry_if_exception_type(Transient),
+            wait=wait_random_exponential(multiplier=0.1, max=2),
+            stop=stop_after_delay(within_s),
+            before_sleep=before_sleep_log(logger, logging.WARNING),
+            reraise=True,
+        )
+        await retrying(self.ping)
 
     async def _call(self, function: str, keys: Iterable[str], *args: str | bytes | int, write: bool = True) -> Any:
         keys, function = tuple(keys), f"{function}_{_VERSION}"
@@ -60,18 +94,22 @@ class RedisState:
 
     # ---- writer
     async def claim(self, name: str, partition: int, token: str) -> None:
-        try:
+        with _may_be_repeated():
             await self._call("df_claim", (Keys.of(name, partition).meta,), token)
-        except OutOfMemoryError as error:
-            raise _full() from error
 
     async def owner(self, name: str, partition: int) -> tuple[str, int]:
-        claim, position = await cast(
-            "Awaitable[list[bytes | None]]", self._redis.hmget(Keys.of(name, partition).meta, ["claim", "position"])
-        )
+        meta = Keys.of(name, partition).meta
+        with _may_be_repeated():
+            claim, position = await cast(
+                "Awaitable[list[bytes | None]]", self._redis.hmget(meta, ["claim", "position"])
+            )
         return (claim or b"").decode(), int(position or 0)
 
     async def load(self, name: str, partition: int, lateness_ms: int) -> Loaded:
+        with _may_be_repeated():
+            return await self._load(name, partition, lateness_ms)
+
+    async def _load(self, name: str, partition: int, lateness_ms: int) -> Loaded:
         keys = Keys.of(name, partition)
         pipe = self._redis.pipeline(transaction=True)
         pipe.hgetall(keys.meta)
@@ -102,11 +140,20 @@ class RedisState:
             raise _full() from error
         except RedisError as error:
             raise Fatal(f"the outcome of a commit to {keys.meta} is unknown: {error}") from error
-        if answer[0] != b"OK":
-            raise Superseded(
-                f"{keys.meta}: refused at {commit.previous}; the store has position {answer[2].decode()}"
-                f" under {'the same' if answer[1].decode() == commit.claim else 'another'} claim"
-            )
+        _demand_ok(answer, keys, commit.claim, commit.previous)
+
+    async def settle(self, name: str, partition: int, settlement: Settlement) -> None:
+        keys, (claim, position, floor, data) = Keys.of(name, partition), astuple(settlement)
+        with _may_be_repeated():
+            answer = await self._call("df_settle", (keys.meta, keys.feed), claim, position, floor, self._feed_cap, data)
+        _demand_ok(answer, keys, claim, position)
+
+    async def watermarks(self, name: str, partitions: Sequence[int]) -> list[int]:
+        pipe = self._redis.pipeline(transaction=False)
+        for partition in partitions:
+            pipe.hget(Keys.of(name, partition).meta, "watermark")
+        with _may_be_repeated():
+            return [int(found or 0) for found in await pipe.execute()]
 
     # ---- reader
     async def read(
@@ -119,7 +166,7 @@ class RedisState:
 
     async def _read(self, name: str, partition: int, *args: str | int) -> PartitionRead:
         keys = Keys.of(name, partition)
-        position, following, watermark, feed, found = await self._call(
+        position, following, watermark, floor, feed, found = await self._call(
             "df_read", (keys.meta, keys.idx, keys.windows), *args, write=False
         )
         windows = {
@@ -127,7 +174,9 @@ class RedisState:
             for start, flat in zip(found[::2], found[1::2], strict=True)
         }
         feed_id, _, claim = feed.decode().partition(" ")
-        return PartitionRead(partition, int(position), int(following), int(watermark), feed_id, claim, windows)
+        return PartitionRead(
+            partition, int(position), int(following), int(watermark), feed_id, claim, windows, int(floor)
+        )
 
     async def feed(self, cursors: Mapping[Named, str], block_ms: int) -> list[tuple[Named, list[FeedEntry]]]:
         """One XREAD over all partitions; they must live on one node (use one reader per node on a cluster)."""
@@ -141,9 +190,37 @@ class RedisState:
             for key, entries in found or ()
         ]
 
+    async def feed_range(self, name: str, partition: int, after_id: str, up_to_id: str) -> list[FeedEntry]:
+        found = await cast(
+            "Awaitable[Any]",
+            self._redis.xrange(
+                Keys.of(name, partition).feed, min=f"({after_id or '0-0'}", max=up_to_id or "0-0", count=FEED_PAGE
+            ),
+        )
+        return [_entry(partition, *entry) for entry in found]
+
     async def ledger(self, name: str, partition: int) -> dict[int, dict[str, Any]]:
         found = await cast("Awaitable[dict[bytes, bytes]]", self._redis.hgetall(Keys.of(name, partition).ledger))
         return {int(k): _unpack(v) for k, v in found.items()}
+
+
+@contextmanager
+def _may_be_repeated() -> Iterator[None]:
+    """Around calls that are harmless to repeat: that the server is away, or full, is `Transient`."""
+    try:
+        yield
+    except OutOfMemoryError as error:
+        raise _full() from error
+    except (ConnectionError, TimeoutError, ReadOnlyError, OSError) as error:
+        raise Transient(f"the state store does not answer: {error}") from error
+
+
+def _demand_ok(answer: Sequence[bytes], keys: Keys, claim: str, position: int) -> None:
+    if answer[0] != b"OK":
+        raise Superseded(
+            f"{keys.meta}: refused at {position}; the store has position {answer[2].decode()}"
+            f" under {'the same' if answer[1].decode() == claim else 'another'} claim"
+        )
 
 
 def _full() -> Transient:
@@ -156,9 +233,20 @@ def _rows(found: Mapping[bytes, bytes]) -> dict[str, list[Any]]:
 
 def _entry(partition: int, entry_id: bytes, fields: Mapping[bytes, bytes]) -> FeedEntry:
     p = _payload.decode(fields[b"d"])
-    claim, prev, last = fields[b"claim"].decode(), fields[b"prev"].decode(), fields[b"last"] == b"1"
     return FeedEntry(
-        partition, entry_id.decode(), claim, prev, last, p.next, p.watermark, p.position, p.rows, p.gone, p.trace, p.at
+        partition,
+        entry_id.decode(),
+        fields[b"claim"].decode(),
+        fields[b"prev"].decode(),
+        fields[b"last"] == b"1",
+        p.next,
+        p.watermark,
+        p.position,
+        p.rows,
+        p.gone,
+        p.trace,
+        p.at,
+        int(fields.get(b"floor", 0)),  # an entry of the release before has none
     )
 
 

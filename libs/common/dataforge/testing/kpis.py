@@ -19,7 +19,7 @@ from dataforge.contracts.model import (
 )
 from dataforge.kpi.columns import ALGEBRA, Column, ColumnKind, label_text
 from dataforge.kpi.plan import Row, plan
-from dataforge.state.model import Commit, window_key
+from dataforge.state.model import Commit, Settlement, window_key
 from dataforge.state.store import StateWriter
 
 _pack = msgspec.msgpack.encode
@@ -154,6 +154,12 @@ class KpiWriter:
             feed=feed,
         )
         await self._state.commit(self._name, self._partition, commit)
+
+    async def settle(self, floor: int) -> None:
+        """Say that this partition is idle and the others have reached `floor`."""
+        said = {"next": self.next, "watermark": self.watermark, "position": self.position, "rows": {}, "gone": []}
+        data = _pack({**said, "trace": []})
+        await self._state.settle(self._name, self._partition, Settlement(self._claim, self.position, floor, data))
 
     def _count(self, event: Mapping[str, Any], changed: dict[str, set[str]]) -> None:
         self.watermark = max(self.watermark, event["at"])

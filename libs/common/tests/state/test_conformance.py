@@ -9,7 +9,7 @@ import pytest
 
 from dataforge.errors import Superseded
 from dataforge.state.memory import MemoryState
-from dataforge.state.model import Commit, FeedEntry, window_key
+from dataforge.state.model import Commit, FeedEntry, Settlement, window_key
 from dataforge.state.redis import RedisState
 
 encode = msgspec.msgpack.encode
@@ -116,6 +116,74 @@ async def test_feed_entries_form_a_chain_of_whole_commits(store: Store, name: st
     ]
     assert [e.at for e in entries] == [0, 0, 1_234]
     assert await feed_of(store, name, "5-1") == entries[2:]
+
+
+async def test_a_settlement_raises_the_floor_and_is_told_in_the_feed(store: Store, name: str) -> None:
+    await store.claim(name, 0, "one")
+    await store.commit(name, 0, step(0, 5))
+    for floor in (60, 90, 90, 70, 50):  # the watermark is 50; what is not higher says nothing, and is no error
+        await store.settle(name, 0, Settlement("one", 5, floor, payload(position=5)))
+    head = await store.head(name, 0)
+    assert (head.watermark, head.floor, head.cursor) == (50, 90, "5-90 one")
+    assert (await store.load(name, 0, 0)).meta["floor"] == "90"
+    await store.commit(name, 0, step(5, 6))
+    assert (await store.head(name, 0)).floor == 90
+    entries = await feed_of(store, name)
+    assert [(e.prev, e.cursor, e.last, e.floor) for e in entries] == [
+        ("", "5-0 one", True, 0),
+        ("5-0 one", "5-60 one", True, 60),
+        ("5-60 one", "5-90 one", True, 90),
+        ("5-90 one", "6-0 one", True, 90),
+    ]
+
+
+@pytest.mark.parametrize(("claim", "position"), [("two", 5), ("one", 4), ("one", 6)])
+async def test_a_settlement_of_another_claim_or_position_is_refused(
+    store: Store, name: str, claim: str, position: int
+) -> None:
+    await store.claim(name, 0, "one")
+    await store.commit(name, 0, step(0, 5))
+    with pytest.raises(Superseded):
+        await store.settle(name, 0, Settlement(claim, position, 90, payload()))
+    assert (await store.head(name, 0)).floor == 0
+
+
+async def test_a_partition_without_a_record_can_be_settled(store: Store, name: str) -> None:
+    await store.claim(name, 0, "one")
+    await store.settle(name, 0, Settlement("one", 0, 90, payload()))
+    head = await store.head(name, 0)
+    assert (head.position, head.watermark, head.floor, head.cursor) == (0, 0, 90, "0-90 one")
+    await store.commit(name, 0, step(0, 5))
+    assert [e.prev for e in await feed_of(store, name)] == ["", "0-90 one"]
+
+
+async def test_watermarks_are_those_of_the_partitions_asked_for(store: Store, name: str) -> None:
+    await store.claim(name, 1, "one")
+    await store.commit(name, 1, step(0, 5))
+    assert await store.watermarks(name, [0, 1]) == [0, 50]
+    assert await store.watermarks(name, []) == []
+
+
+async def test_a_stretch_of_the_feed_comes_in_pages(store: Store, name: str) -> None:
+    await store.claim(name, 0, "one")
+    count = 450
+    for n in range(count):
+        await store.commit(name, 0, step(n, n + 1, feed=(payload(next=n), payload(next=n))))
+    entries = await feed_of(store, name)
+    while entries[-1].id != f"{count}-1":
+        entries += await feed_of(store, name, entries[-1].id)
+
+    async def stretch(after: str, up_to: str) -> list[FeedEntry]:
+        found: list[FeedEntry] = []
+        while page := await store.feed_range(name, 0, found[-1].id if found else after, up_to):
+            found += page
+        return found
+
+    assert await stretch("", f"{count}-1") == await stretch("0-0", f"{count + 9}-0") == entries
+    assert await stretch("3-0", "7-0") == [
+        e for e in entries if e.id == "3-1" or (e.id[0] in "456" and e.id[1] == "-")
+    ] + [e for e in entries if e.id == "7-0"]
+    assert await stretch("7-0", "7-0") == await stretch("", "") == await stretch(f"{count}-1", f"{count}-1") == []
 
 
 async def test_rows_merge_into_a_window_and_gone_windows_vanish(store: Store, name: str) -> None:

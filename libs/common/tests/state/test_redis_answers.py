@@ -1,22 +1,24 @@
 """What `RedisState` makes of a server's answers, asked of a server that gives them in order."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
 import pytest
 
 from dataforge.errors import Fatal, Transient
-from dataforge.state.model import Commit
+from dataforge.state.model import Commit, Settlement
 from dataforge.state.redis import RedisState
 
 FULL = b"-OOM command not allowed when used memory > 'maxmemory'.\r\n"
 HANG_UP = b""
+LOADING = b"-LOADING Valkey is loading the dataset in memory\r\n"
+PONG = b"+PONG\r\n"
 
 
 @asynccontextmanager
 async def answering(*answers: bytes) -> AsyncIterator[tuple[RedisState, list[bytes]]]:
-    """A state before a server that gives these answers to function calls; and the functions it was asked for."""
+    """A state before a server that gives these answers to pings and function calls; and what it was asked."""
     asked: list[bytes] = []
     left = list(answers)
 
@@ -27,8 +29,8 @@ async def answering(*answers: bytes) -> AsyncIterator[tuple[RedisState, list[byt
                 size = int((await reader.readline())[1:])
                 words.append((await reader.readexactly(size + 2))[:-2])
             answer = b"%1\r\n$5\r\nproto\r\n:3\r\n" if words[0] == b"HELLO" else b"+OK\r\n"
-            if words[0] == b"FCALL":
-                asked.append(words[1])
+            if words[0] in (b"FCALL", b"PING"):
+                asked.append(words[:2][-1])
                 answer = left.pop(0)
             if answer == HANG_UP:
                 break
@@ -58,3 +60,43 @@ async def test_a_commit_without_an_answer_is_fatal_and_not_sent_again() -> None:
         with pytest.raises(Fatal, match="unknown"):
             await state.commit("n", 0, Commit("one", 0, 1, {}))
         assert [name.rpartition(b"_")[0] for name in asked] == [b"df_commit"]
+
+
+async def unanswered() -> RedisState:
+    """A state whose server has just gone."""
+    server = await asyncio.start_server(lambda *_: None, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    server.close()
+    await server.wait_closed()
+    return RedisState(f"redis://127.0.0.1:{port}", timeout_s=5)
+
+
+async def test_what_may_be_repeated_is_transient_while_the_server_is_away() -> None:
+    state = await unanswered()
+    calls: list[Callable[[], Awaitable[object]]] = [
+        state.ping,
+        lambda: state.claim("n", 0, "one"),
+        lambda: state.load("n", 0, 0),
+        lambda: state.owner("n", 0),
+        lambda: state.watermarks("n", [0, 1]),
+        lambda: state.settle("n", 0, Settlement("one", 0, 1, b"")),
+        lambda: state.reached(within_s=0.01),
+    ]
+    for call in calls:
+        with pytest.raises(Transient, match="does not answer"):
+            await call()
+    with pytest.raises(Fatal, match="unknown"):
+        await state.commit("n", 0, Commit("one", 0, 1, {}))
+    await state.close()
+
+
+async def test_a_server_that_hangs_up_on_a_claim_may_be_asked_again() -> None:
+    async with answering(HANG_UP) as (state, _):
+        with pytest.raises(Transient, match="does not answer"):
+            await state.claim("n", 0, "one")
+
+
+async def test_a_server_that_comes_up_late_is_waited_for() -> None:
+    async with answering(LOADING, HANG_UP, PONG) as (state, asked):
+        await state.reached()
+        assert asked == [b"PING"] * 3
