@@ -15,7 +15,8 @@ from dataforge.state.model import window_key
 from dataforge.testing.kpis import KpiWriter, sale, sample_domain
 
 from ws_gateway.backlog import merged
-from ws_gateway.channel import Change, Channel, Disconnected
+from ws_gateway.channel import Change, Channel
+from ws_gateway.partition import Disconnected
 
 T0 = 1_700_000_000_000 // 60_000 * 60_000
 DOMAIN = sample_domain()
@@ -182,17 +183,26 @@ async def test_windows_behind_the_limit_are_gone():
     assert [r["start"] for r in rows(channel)] == [instant(T0 + 20_000)]
 
 
-async def test_a_window_becomes_final_though_its_rows_did_not_change():
+async def test_a_window_becomes_settled_then_final_though_its_rows_did_not_change():
     log = await Log().open()
     channel = Channel(select(by=()), 1, 60)
-    await log.writers[0].write([sale(T0)])
-    await log.tell(channel)
-    channel.advance()
-    assert [r["status"] for r in rows(channel)] == ["provisional"]
-    await log.writers[0].write([sale(T0 + 15_000)])
-    await log.tell(channel)
-    change = channel.advance()
-    assert [json.loads(bytes(r))["status"] for r in channel.rows(change.cells)] == ["final", "provisional"]
+
+    async def changed() -> list[str]:
+        await log.tell(channel)
+        return [json.loads(bytes(r))["status"] for r in channel.rows(channel.advance().cells)]
+
+    await log.writers[0].write([sale(T0), sale(T0 + 15_000)])
+    assert await changed() == ["provisional", "provisional"]
+    await log.writers[1].settle(T0 + 15_000)
+    assert await changed() == ["settled"]
+    await log.writers[1].write([])
+    assert await changed() == []
+    await log.writers[1].write([sale(T0 + 16_000)])
+    assert await changed() == ["final", "provisional"]
+    fresh = Channel(select(by=()), 1, 60)
+    fresh.load(await log.reads(fresh.selection))
+    fresh.advance()
+    assert rows(fresh) == rows(channel)
 
 
 async def test_the_place_covers_what_is_shown_and_no_more():

@@ -19,6 +19,7 @@ class Heard:
     def __init__(self) -> None:
         self.commits: list[list[str]] = []
         self.breaks = 0
+        self.heads: list[str] = []
         self._news = asyncio.Event()
 
     def committed(self, named: Named, commit: Sequence[FeedEntry]) -> None:
@@ -27,6 +28,10 @@ class Heard:
 
     def broken(self, named: Named) -> None:
         self.breaks += 1
+        self._news.set()
+
+    def head(self, named: Named, cursor: str) -> None:
+        self.heads.append(cursor)
         self._news.set()
 
     def settled(self) -> None:

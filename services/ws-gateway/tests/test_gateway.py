@@ -162,14 +162,45 @@ async def test_what_one_partition_takes_back_can_bring_windows_of_all_into_view_
         assert again["rows"] == (await receive(client))["rows"]
 
 
-async def test_since_is_answered_by_resync_and_snapshot(state: MemoryState, writers: list[KpiWriter]):
+async def test_since_is_answered_by_what_was_missed(state: MemoryState, writers: list[KpiWriter]):
+    await writers[0].write([sale(T0, "1"), sale(T0, "2")])
     async with gateway(state) as url:
         async with connected(url) as client:
             await ask(client, SUBSCRIBE)
             token = (await receive(client))["token"]
+        await writers[0].write([sale(T0, "2")])
+    async with gateway(state) as url, connected(url) as client:
+        await ask(client, SUBSCRIBE | {"since": token})
+        missed = await receive(client)
+        assert (missed["type"], missed["gone"], missed["next"]) == ("delta", [], {"0": 3, "1": 0})
+        assert [(r["labels"]["store"], r["value"]) for r in missed["rows"]] == [("2", 2.0)]
+        await writers[1].write([sale(T0, "3")])
+        assert [r["labels"]["store"] for r in (await receive(client))["rows"]] == ["3"]
+
+
+async def test_since_the_current_place_is_answered_by_an_empty_delta(state: MemoryState, writers: list[KpiWriter]):
+    await writers[0].write([sale(T0, "1")])
+    async with gateway(state) as url, connected(url) as other:
+        await ask(other, SUBSCRIBE)
+        token = (await receive(other))["token"]
         async with connected(url) as client:
             await ask(client, SUBSCRIBE | {"since": token})
-            assert [(await receive(client))["type"] for _ in range(2)] == ["resync", "snapshot"]
+            missed = await receive(client)
+            assert (missed["type"], missed["rows"], missed["gone"]) == ("delta", [], [])
+            assert missed["token"] == token
+
+
+@pytest.mark.parametrize("change", [{"by": []}, {"window": "1m"}, {"limit": 7}, {"where": {"store": "1"}}])
+async def test_a_token_of_another_subscription_is_told_to_resync(
+    state: MemoryState, writers: list[KpiWriter], change: dict[str, Any]
+):
+    async with gateway(state) as url, connected(url) as client:
+        await ask(client, SUBSCRIBE)
+        token = (await receive(client))["token"]
+        await ask(client, SUBSCRIBE | {"id": "b", "since": token} | change)
+        resync, snapshot = await receive(client), await receive(client)
+        assert (resync["type"], resync["reason"]) == ("resync", "other_subscription")
+        assert snapshot["type"] == "snapshot"
 
 
 async def test_silent_channels_send_heartbeats(state: MemoryState, writers: list[KpiWriter]):

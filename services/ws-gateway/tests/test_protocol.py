@@ -1,3 +1,4 @@
+import base64
 import json
 
 import pytest
@@ -7,6 +8,7 @@ from hypothesis import strategies as st
 from dataforge.kpi.instants import instant
 
 from ws_gateway import protocol
+from ws_gateway.place import At, Token
 from ws_gateway.protocol import CloseCode, ProtocolError
 from ws_gateway.server import origin_allowed
 
@@ -41,19 +43,34 @@ def test_unknown_fields_are_for_later_versions():
     assert message == protocol.Ping(1)
 
 
-@given(st.dictionaries(st.integers(0, 500), st.text(max_size=40), max_size=8))
-def test_a_token_says_where_each_partition_was(cursors: dict[int, str]):
-    assert protocol.cursors_of(protocol.token_of(cursors)) == cursors
+places = st.builds(
+    At,
+    st.just("")
+    | st.builds("{}-{} {}".format, st.integers(0, 2**63), st.integers(0, 2**63), st.sampled_from(["c1", "f" * 32])),
+    st.integers(0, 2**53),
+    st.integers(0, 2**53),
+)
 
 
-@given(st.text(max_size=60))
-def test_a_made_up_token_is_refused_by_name(token: str):
+@given(st.builds(Token, st.integers(0, 2**32 - 1), st.dictionaries(st.integers(0, 500), places, max_size=8)))
+def test_a_token_says_where_each_partition_was(token: Token):
+    assert protocol.since_of(token.encode()) == token
+
+
+@given(st.text(max_size=60) | st.builds(lambda b: base64.urlsafe_b64encode(b).decode(), st.binary(max_size=60)))
+def test_a_made_up_token_is_refused_by_name(text: str):
     codes = []
     try:
-        protocol.cursors_of(token)
+        protocol.since_of(text)
     except ProtocolError as error:
         codes.append(error.code)
     assert set(codes) <= {"bad_token"}
+
+
+@pytest.mark.parametrize("cursor", ["x", "1-0", "1-0 ", "-1-0 c", "1-x c", f"{10**20}-0 c"])
+def test_a_token_with_a_place_that_is_none_is_refused(cursor: str):
+    with pytest.raises(ProtocolError, match="not a token"):
+        protocol.since_of(Token(1, {0: At(cursor)}).encode())
 
 
 def test_instants_are_iso_utc_with_milliseconds():

@@ -1,10 +1,11 @@
 """A channel: the state of one subscription, shared by everyone who asks the same. Pure.
 
 Holds the rows of each partition's windows in view, applies whole commits, and says what changed on the
-screen. Values are absolute, so whoever has the latest of each row has everything.
+screen: since the last frame, or since the place where a client was cut off. Values are absolute, so whoever
+has the latest of each row has everything.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,17 +17,14 @@ from dataforge.kpi.status import Status, window_status
 from dataforge.kpi.value import value_of
 from dataforge.state.model import FeedEntry, PartitionRead
 
-from ws_gateway.protocol import Place, Row, token_of
+from ws_gateway.partition import Disconnected, Pane, Partition, Where, labels_of
+from ws_gateway.place import At, Token, fingerprint, newest_of, order_of
+from ws_gateway.protocol import Place, Row
 
 Cell = tuple[int, str]
 """(window end in ms, label as JSON array)"""
 
-_labels = msgspec.json.Decoder(tuple[str, ...])
 _row = msgspec.json.Encoder()
-
-
-class Disconnected(Exception):
-    """A commit does not follow what is held: the feed was trimmed, or the store rolled back. Read again."""
 
 
 @dataclass(slots=True)
@@ -39,16 +37,6 @@ class Change:
     reset: bool = False
 
 
-@dataclass(slots=True)
-class _Partition:
-    cursor: str = ""
-    order: tuple[int, int] = (0, 0)
-    next: int = 0
-    watermark: int = 0
-    panes: dict[int, dict[str, list[Any]]] = field(default_factory=dict)
-    """Pane start (ms) -> label -> stored row, of wanted labels only."""
-
-
 class Channel:
     """*Guarantees*: `shown` is a function of the partitions' state alone, however it got here."""
 
@@ -57,77 +45,56 @@ class Channel:
         self.number = number
         self.limit = limit
         """How many windows are in view, back from the newest watermark."""
+        self.fingerprint = fingerprint(selection, limit)
         self.shown: dict[Cell, msgspec.Raw] = {}
-        self._partitions = {p: _Partition() for p in range(selection.domain.partitions)}
-        self._wanted = selection.wanted
-        self._prefix = f"{selection.view.table.id}|{selection.step_ms}|"
-        self._dirty: set[Cell] = set()
-        """(pane start, label) changed since the last `advance`."""
+        self.partitions = {p: self._empty() for p in range(selection.domain.partitions)}
+        self._dirty: set[Pane] = set()
+        """Changed since the last `advance`."""
         self._statuses: dict[int, Status] = {}
         self._reset = True
-        self.place = self._place()
+        self.at: dict[int, At] = {}
         """What `shown` covers: as of the last `advance`, never of what was only applied."""
+        self.place = self._place()
 
     # ---- in
-    def load(self, reads: Iterable[PartitionRead]) -> None:
+    def load(self, reads: Sequence[PartitionRead]) -> None:
         """Replace what is held of these partitions."""
+        if not self._reset and all(self.partitions[read.partition].at.cursor == read.cursor for read in reads):
+            return  # it is what is held already, where each row is marked with its last change
         for read in reads:
-            part = self._partitions[read.partition] = _Partition(
-                read.cursor, _order(read.feed), read.next, read.watermark
-            )
-            for start, rows in read.windows.items():
-                self._put(part, start, rows)
+            part = self.partitions[read.partition] = self._empty()
+            part.load(read)
         self._reset = True
+
+    def _empty(self) -> Partition:
+        return Partition(f"{self.selection.view.table.id}|{self.selection.step_ms}|", self.selection.wanted)
 
     def apply(self, partition: int, commit: Sequence[FeedEntry]) -> bool:
         """Take a whole commit. False where the partition's snapshot held it already. *Raises* `Disconnected`."""
-        part = self._partitions[partition]
-        first, last = commit[0], commit[-1]
-        if first.prev != part.cursor:
-            if last.cursor == part.cursor or _order(last.id) < part.order:
-                return False
-            raise Disconnected(
-                f"{self.selection.name}/{partition}: {first.id} follows {first.prev!r}, not {part.cursor!r}"
-            )
-        for entry in commit:
-            for key, rows in entry.rows.items():
-                if key.startswith(self._prefix):
-                    self._put(part, int(key[len(self._prefix) :]), rows)
-            # entry.gone needs no work: what expired left the view before, see _ends_in_view.
-        part.cursor, part.order = last.cursor, _order(last.id)
-        part.next, part.watermark = last.next, last.watermark
-        return True
-
-    def _put(self, part: _Partition, start: int, rows: Mapping[str, list[Any]]) -> None:
-        for label, row in rows.items():
-            if self._wanted is None or self._wanted(_labels.decode(label)):
-                part.panes.setdefault(start, {})[label] = row
-                self._dirty.add((start, label))
+        try:
+            changed = self.partitions[partition].apply(commit)
+        except Disconnected as error:
+            raise Disconnected(f"{self.selection.name}/{partition}: {error}") from None
+        self._dirty.update(changed or ())
+        return changed is not None
 
     # ---- out
     def advance(self) -> Change:
         """Bring `shown` up to date and say what changed. Cost: one merge per changed cell."""
-        newest = max((p.watermark for p in self._partitions.values()), default=0)
-        step, size = self.selection.step_ms, self.selection.size_ms
-        in_view = self._ends_in_view(newest)
+        self.at = {n: part.at for n, part in self.partitions.items()}
+        in_view = self._ends_in_view()
         change = Change(reset=self._reset)
         change.gone = self._statuses.keys() - in_view
         if change.gone:
             self.shown = {cell: row for cell, row in self.shown.items() if cell[0] not in change.gone}
-        dirty = {
-            (end, label)
-            for start, label in self._dirty
-            for end in range(start + step, start + size + 1, step)
-            if end in in_view
-        }
-        watermarks = [p.watermark for p in self._partitions.values()]
-        lateness_ms = self.selection.event.lateness_ms
-        statuses: dict[int, Status] = {end: window_status(end, lateness_ms, watermarks) for end in in_view}
+        statuses: dict[int, Status] = {end: self._status(end, self.at) for end in in_view}
+        dirty = self._cells(self._dirty, statuses)
+        if self._reset:
+            # A load marks no rows: all of them are new.
+            self.shown = {}
         for end, status in statuses.items():
             if self._reset or self._statuses.get(end) != status:
                 dirty.update((end, label) for label in self._labels_at(end))
-        if self._reset:
-            self.shown = {}
         for end, label in dirty:
             row = self._row(end, label, statuses[end])
             if self.shown.get((end, label)) != row:
@@ -136,8 +103,38 @@ class Channel:
         self._statuses, self._reset = statuses, False
         self._dirty.clear()
         self.place = self._place()
-        self._forget(view_floor_ms(self.selection, newest, self.limit))
+        oldest_pane_ms = max(0, self._floor_ms(self.at) - self.selection.size_ms)
+        for part in self.partitions.values():
+            part.forget(oldest_pane_ms)
         return change
+
+    def where(self, token: Token) -> dict[int, Where]:
+        """How each partition's place in the token lies to what is shown. One it does not name is at its start."""
+        cursors = {n: token.at.get(n, At()).cursor for n in self.partitions}
+        return {
+            n: Where.AHEAD if self._reset or order_of(cursor) > order_of(self.at[n].cursor) else part.where(cursor)
+            for (n, part), cursor in zip(self.partitions.items(), cursors.values(), strict=True)
+        }
+
+    def missed(self, token: Token) -> Change:
+        """What takes a client that had the rows at `token` to the rows shown now.
+
+        Every partition must be `Where.KNOWN`. Cost: a look at every row held.
+        """
+        then = {n: token.at.get(n, At()) for n in self.partitions}
+        floor_then, floor_now, step = self._floor_ms(then), self._floor_ms(self.at), self.selection.step_ms
+        top_then = newest_of(then) // step * step + step
+        if not newest_of(then) or floor_now > top_then:
+            return Change(reset=True)  # nothing the client has is in view any more
+        panes = (pane for n, part in self.partitions.items() for pane in part.changed_after(then[n].cursor))
+        cells = self._cells(panes, self._statuses)
+        moved = {
+            end
+            for end, status in self._statuses.items()
+            if self._status(end, then) != status or (end > top_then and self.selection.rolling)
+        }
+        cells.update(cell for cell in self.shown if cell[0] in moved)
+        return Change(cells & self.shown.keys(), set(range(floor_then, floor_now, step)))
 
     def rows(self, cells: Iterable[Cell] | None = None) -> Iterator[msgspec.Raw]:
         """Rows as shown, by window and label; all of them where no cells are named."""
@@ -148,58 +145,64 @@ class Channel:
         return [instant(end - self.selection.size_ms) for end in sorted(ends)]
 
     def _place(self) -> Place:
-        parts = self._partitions
-        started = [p.watermark for p in parts.values() if p.watermark]
+        started = [at.watermark for at in self.at.values() if at.watermark]
         return Place(
-            token_of({n: p.cursor for n, p in parts.items()}),
-            {str(n): p.next for n, p in parts.items()},
+            Token(self.fingerprint, self.at).encode(),
+            {str(n): part.next for n, part in self.partitions.items()},
             instant(min(started)) if started else None,
         )
 
-    def _ends_in_view(self, newest: int) -> set[int]:
-        """Windows that are shown: the newest `limit`, none that any partition may have dropped by its TTL."""
-        step, size, ttl_ms = self.selection.step_ms, self.selection.size_ms, self.selection.event.ttl_ms
+    # ---- the view
+    def _floor_ms(self, places: dict[int, At]) -> int:
+        """End (ms) of the oldest window that is shown at these places: the newest `limit`, and none that any
+        partition may have dropped by its TTL. It never goes back while no watermark does.
+        """
+        selection, newest = self.selection, newest_of(places)
+        step = selection.step_ms
+        top = newest // step * step + step
+        # A window is there while its oldest pane is: a rolling one goes before its newest panes do.
+        expired = newest - selection.event.ttl_ms + selection.size_ms - step
+        return max(top - (self.limit - 1) * step, expired // step * step + step, step)
+
+    def _ends_in_view(self) -> set[int]:
+        newest, step = newest_of(self.at), self.selection.step_ms
         if not newest:
             return set()
-        top = newest // step * step + step
-        floor = top - (self.limit - 1) * step
+        floor = self._floor_ms(self.at)
         if self.selection.rolling:
-            ends = range(floor, top + 1, step)
-        else:
-            ends = {start + step for part in self._partitions.values() for start in part.panes}
-        # A window is there while its oldest pane is: a rolling one goes before its newest panes do.
-        return {end for end in ends if end >= floor and end - size + step + ttl_ms > newest}
+            return set(range(floor, newest // step * step + step + 1, step))
+        return {start + step for part in self.partitions.values() for start in part.panes if start + step >= floor}
+
+    def _cells(self, panes: Iterable[Pane], ends: dict[int, Status]) -> set[Cell]:
+        """The rows among these windows that the panes are part of."""
+        step, size = self.selection.step_ms, self.selection.size_ms
+        return {
+            (end, label) for start, label in panes for end in range(start + step, start + size + 1, step) if end in ends
+        }
+
+    def _status(self, end: int, places: dict[int, At]) -> Status:
+        return window_status(end, self.selection.event.lateness_ms, places.values())
 
     def _labels_at(self, end: int) -> set[str]:
-        return {label for _, panes in self._panes(end) for label in panes}
+        return {label for panes in self._panes(end) for label in panes}
 
-    def _panes(self, end: int) -> Iterator[tuple[int, dict[str, list[Any]]]]:
+    def _panes(self, end: int) -> Iterator[dict[str, Any]]:
         step, size = self.selection.step_ms, self.selection.size_ms
-        for part in self._partitions.values():
+        for part in self.partitions.values():
             for start in range(end - size, end, step):
                 if start in part.panes:
-                    yield start, part.panes[start]
+                    yield part.panes[start]
 
     def _row(self, end: int, label: str, status: Status) -> msgspec.Raw:
         view = self.selection.view
-        value, revision = value_of(view, [panes[label] for _, panes in self._panes(end) if label in panes])
-        labels = dict(zip(view.by, _labels.decode(label), strict=True))
+        value, revision = value_of(view, [panes[label].row for panes in self._panes(end) if label in panes])
+        labels = dict(zip(view.by, labels_of(label), strict=True))
         start = end - self.selection.size_ms
         # One row, encoded once: snapshots and deltas of every client share these bytes.
         return msgspec.Raw(_row.encode(Row(instant(start), instant(end), labels, value, status, revision)))
-
-    def _forget(self, below_ms: int) -> None:
-        for part in self._partitions.values():
-            for start in [s for s in part.panes if s < below_ms]:
-                del part.panes[start]
 
 
 def view_floor_ms(selection: Selection, newest_ms: int, limit: int) -> int:
     """Start of the oldest pane a channel needs when the newest watermark is this."""
     top = newest_ms // selection.step_ms * selection.step_ms + selection.step_ms
     return max(0, top - (limit - 1) * selection.step_ms - selection.size_ms)
-
-
-def _order(feed_id: str) -> tuple[int, int]:
-    position, _, n = feed_id.partition("-")
-    return (int(position), int(n)) if feed_id else (0, 0)

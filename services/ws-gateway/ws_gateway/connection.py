@@ -163,12 +163,11 @@ class Connection(WSListener):
         if len(self._watched) >= self._limits.subscriptions:
             text = f"a connection may have {self._limits.subscriptions} subscriptions"
             raise ProtocolError("too_many_subscriptions", text, "unsubscribe from some, or open another connection")
-        if message.since is not None:
-            protocol.cursors_of(message.since)
+        since = None if message.since is None else protocol.since_of(message.since)
         selection = self._selection(message)
         limit = self._limit(message.limit, selection)
-        subscription = Subscription(self.out, resumes=message.since is not None)
-        channel = self._hub.watch(selection, limit, subscription)
+        subscription = Subscription(self.out)
+        channel = self._hub.watch(selection, limit, subscription, since)
         for other, (same, _) in self._watched.items():
             if same is channel:
                 self._hub.leave(channel, subscription)

@@ -15,6 +15,8 @@ from redis.exceptions import RedisError
 from dataforge.state.model import FeedEntry
 from dataforge.state.store import Named, StateReader
 
+from ws_gateway.place import order_of
+
 logger = logging.getLogger(__name__)
 
 Away = (RedisError, OSError, TimeoutError)
@@ -28,6 +30,10 @@ class Listener(Protocol):
 
     def broken(self, named: Named) -> None:
         """Commits may have been missed or taken back: what is held of this partition must be read again."""
+        ...
+
+    def head(self, named: Named, cursor: str) -> None:
+        """The store's feed ends there, a moment ago. Told about once a second."""
         ...
 
     def settled(self) -> None:
@@ -72,7 +78,7 @@ class Follower:
         self._listener = listener
         self._check_after_s = check_after_s
         self._tails: dict[Named, Tail] = {}
-        self._heard_s: dict[Named, float] = {}
+        self._check_at_s = 0.0
         self.problem: str | None = "the update feed has not been read yet"
         """None while the store answers."""
 
@@ -104,7 +110,6 @@ class Follower:
         for named in self._partitions:
             if named not in self._tails:
                 self._tails[named] = Tail((await self._state.head(*named)).cursor)
-                self._heard_s[named] = asyncio.get_running_loop().time()
                 # Only now: whoever reads after this point holds at least what this tail begins with.
                 self._listener.broken(named)
         return fresh
@@ -113,13 +118,12 @@ class Follower:
         now = asyncio.get_running_loop().time
         after = {named: tail.read_after for named, tail in self._tails.items()}
         for named, entries in await self._state.feed(after, int(self._check_after_s * 1000)):
-            self._heard_s[named] = now()
             self._take(named, entries)
         self._listener.settled()
-        quiet = [named for named, heard in self._heard_s.items() if now() - heard >= self._check_after_s]
-        for named in quiet:
-            self._heard_s[named] = now()
-            await self._compare(named)
+        if now() >= self._check_at_s:
+            self._check_at_s = now() + self._check_after_s
+            for named in list(self._tails):
+                await self._compare(named)
 
     def _take(self, named: Named, entries: Sequence[FeedEntry]) -> None:
         tail = self._tails[named]
@@ -132,17 +136,13 @@ class Follower:
                 self._listener.committed(named, commit)
 
     async def _compare(self, named: Named) -> None:
-        """A store that was rolled back sends nothing: compare its last entry with ours."""
+        """A store that was rolled back may send nothing, or what follows an older place: compare its last entry."""
         tail = self._tails[named]
         theirs = (await self._state.head(*named)).cursor
-        if theirs != tail.cursor and _order(theirs) <= _order(tail.cursor):
+        self._listener.head(named, theirs)
+        if theirs != tail.cursor and order_of(theirs) <= order_of(tail.cursor):
             self._lost(named, f"the store's feed ends at {theirs!r}, held was {tail.cursor!r}")
 
     def _lost(self, named: Named, why: str) -> None:
         logger.warning("feed of %s/%d does not connect: %s", *named, why)
         del self._tails[named]
-
-
-def _order(cursor: str) -> tuple[int, int]:
-    position, _, n = cursor.partition(" ")[0].partition("-")
-    return (int(position), int(n)) if n else (0, 0)

@@ -12,9 +12,12 @@ from dataforge.state.model import FeedEntry
 from dataforge.state.store import Named, StateReader
 
 from ws_gateway import protocol
+from ws_gateway.arrivals import Arrivals, First, Lost
 from ws_gateway.backlog import change_frame
-from ws_gateway.channel import Change, Channel, Disconnected, view_floor_ms
+from ws_gateway.channel import Change, Channel, view_floor_ms
 from ws_gateway.feed import Away
+from ws_gateway.partition import Disconnected
+from ws_gateway.place import Token
 from ws_gateway.protocol import ProtocolError
 
 logger = logging.getLogger(__name__)
@@ -31,8 +34,8 @@ class Watcher(Protocol):
         """Send the frame, or remember the change: never block, never raise."""
         ...
 
-    def begin(self, channel: Channel) -> None:
-        """The channel is ready: send its snapshot. Pushes before it are for others."""
+    def begin(self, channel: Channel, first: First, resync: str | None = None) -> None:
+        """Send this first, `resync` with its reason before it. Pushes before it are for others."""
         ...
 
 
@@ -45,7 +48,10 @@ class _Live:
     """A channel that is open: its watchers, and its place in time."""
 
     channel: Channel
-    watchers: set[Watcher] = field(default_factory=set)
+    arrivals: Arrivals
+    watchers: dict[Watcher, Token | None] = field(default_factory=dict)
+    """With what each came; None without a token, or once it has begun."""
+    resuming: set[asyncio.Task[None]] = field(default_factory=set)
     held: list[tuple[int, Sequence[FeedEntry]]] | None = None
     """Commits that came while a snapshot was being read; None where none is."""
     again: bool = False
@@ -81,8 +87,9 @@ class Hub:
         """Raises what no channel knows how to survive; the process must not go on as if nothing happened."""
 
     # ---- watchers
-    def watch(self, selection: Selection, limit: int, watcher: Watcher) -> Channel:
-        """Open, or join, the channel of a selection. `watcher.begin` follows, after this call has returned.
+    def watch(self, selection: Selection, limit: int, watcher: Watcher, since: Token | None = None) -> Channel:
+        """Open, or join, the channel of a selection. `watcher.begin` follows, after this call has returned: with
+        a snapshot, or with what was missed `since`.
 
         *Raises* `ProtocolError` too_many_channels.
         """
@@ -97,19 +104,37 @@ class Hub:
                     retryable=True,
                 )
             self._numbers += 1
-            found = self._open[key] = _Live(Channel(selection, self._numbers, limit))
+            channel = Channel(selection, self._numbers, limit)
+            found = self._open[key] = _Live(channel, Arrivals(self._state, channel))
             self._by_name.setdefault(selection.name, []).append(found)
             self._reload(found)
             metrics.WS_CHANNELS.set(len(self._open))
-        found.watchers.add(watcher)
+        found.watchers[watcher] = since
         if found.ready:
             asyncio.get_running_loop().call_soon(self._begin, found, watcher)
         return found.channel
 
+    def _begin(self, one: _Live, watcher: Watcher) -> None:
+        if watcher not in one.watchers:
+            return
+        if (since := one.watchers[watcher]) is None:
+            watcher.begin(one.channel, one.arrivals.snapshot())
+            return
+        task = asyncio.create_task(self._resume(one, watcher, since), name=f"resume on channel {one.channel.number}")
+        one.resuming.add(task)
+        task.add_done_callback(one.resuming.discard)
+        task.add_done_callback(self._check)
+
     @staticmethod
-    def _begin(one: _Live, watcher: Watcher) -> None:
+    async def _resume(one: _Live, watcher: Watcher, since: Token) -> None:
+        resync = None
+        try:
+            first = await one.arrivals.since(since)
+        except Lost as lost:
+            first, resync = one.arrivals.snapshot(), lost.reason
         if watcher in one.watchers:
-            watcher.begin(one.channel)
+            metrics.WS_RESUMES.labels(resync or "resumed").inc()
+            watcher.begin(one.channel, first, resync)
 
     def leave(self, channel: Channel, watcher: Watcher) -> None:
         """Stop watching; the last one out closes the channel."""
@@ -117,11 +142,11 @@ class Hub:
         found = self._open.get(key)
         if found is None or found.channel is not channel:
             return
-        found.watchers.discard(watcher)
+        found.watchers.pop(watcher, None)
         if not found.watchers:
             del self._open[key]
             self._by_name[channel.selection.name].remove(found)
-            for pending in (found.loading, found.timer):
+            for pending in (found.loading, found.timer, *found.resuming):
                 if pending is not None:
                     pending.cancel()
             metrics.WS_CHANNELS.set(len(self._open))
@@ -140,6 +165,15 @@ class Hub:
     def broken(self, named: Named) -> None:
         for one in self._by_name.get(named[0], ()):
             self._reload(one)
+
+    def head(self, named: Named, cursor: str) -> None:
+        """A channel that is ahead of the store shows what was taken back, however its feed goes on: read it again."""
+        name, partition = named
+        for one in self._by_name.get(name, ()):
+            one.arrivals.head(partition, cursor)
+            if one.held is None and one.channel.partitions[partition].is_ahead_of(cursor):
+                logger.info("channel %d is ahead of %s/%d: read again", one.channel.number, name, partition)
+                self._reload(one)
 
     def settled(self) -> None:
         for one in list(self._open.values()):
@@ -192,7 +226,7 @@ class Hub:
             one.channel.advance()
             one.sent_s = asyncio.get_running_loop().time()
             for watcher in list(one.watchers):
-                watcher.begin(one.channel)
+                self._begin(one, watcher)
 
     async def _read(self, channel: Channel) -> list[Any]:
         selection = channel.selection

@@ -1,13 +1,14 @@
 """The messages of `dataforge.v1`, parsed and encoded. Pure; *Source*: docs/specs/ws.md."""
 
-import base64
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from enum import IntEnum
 from typing import Any
 
 import msgspec
 
 from dataforge.kpi.catalogue import Selection
+
+from ws_gateway.place import Token, token_from
 
 NAME = "dataforge.v1"
 TOKEN_PREFIX = "dataforge.token."  # noqa: S105 - the name of a subprotocol, not a secret
@@ -233,15 +234,10 @@ def subscribed(id: str | int, channel: int, selection: Selection, limit: int) ->
     )
 
 
-def token_of(cursors: Mapping[int, str]) -> str:
-    """Resume token: per partition the feed id and claim that the rows before it reflect. Opaque to clients."""
-    return base64.urlsafe_b64encode(msgspec.json.encode([[p, cursors[p]] for p in sorted(cursors)])).decode()
-
-
-def cursors_of(token: str) -> dict[int, str]:
-    """The inverse. *Raises* `ProtocolError` where a client made the token up."""
+def since_of(text: str) -> Token:
+    """*Raises* `ProtocolError` where a client made the token up."""
     try:
-        return dict(msgspec.json.decode(base64.urlsafe_b64decode(token), type=list[tuple[int, str]]))
+        return token_from(text)
     except ValueError:  # binascii's and msgspec's errors are ValueErrors
         raise ProtocolError(
             "bad_token", "`since` is not a token of this server", "send a `token` as a frame carried it, or none"

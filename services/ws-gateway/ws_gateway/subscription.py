@@ -4,6 +4,7 @@ from typing import Protocol
 
 from dataforge.runtime import metrics
 
+from ws_gateway.arrivals import First
 from ws_gateway.backlog import change_frame, merged
 from ws_gateway.channel import Change, Channel
 from ws_gateway.protocol import Resync, ServerMessage
@@ -19,25 +20,22 @@ class Out(Protocol):
 class Subscription:
     """A `hub.Watcher`. *Guarantees*: the client's rows, once it has read all, are the channel's."""
 
-    def __init__(self, out: Out, *, resumes: bool = False) -> None:
+    def __init__(self, out: Out) -> None:
         self._out = out
-        self._resumes = resumes
         self._begun = False
         self._owed: Change | None = None
 
-    def begin(self, channel: Channel) -> None:
+    def begin(self, channel: Channel, first: First, resync: str | None = None) -> None:
         if self._begun:
             return
         self._begun = True
-        if self._resumes:
-            # Missed changes are not kept yet: say so, then send everything.
-            self._out.reply(Resync(channel.number, "not_kept"))
-        self._owed = Change(reset=True)
-        self.catch_up(channel)
+        if resync is not None:
+            self._out.reply(Resync(channel.number, resync))
+        self.push(channel, first.kind, first.frame, first.change)
 
     def push(self, channel: Channel, kind: str, frame: bytes, change: Change) -> None:
         if not self._begun:
-            return  # the snapshot to come holds it
+            return  # the first frame will hold it
         if self._owed is None and not self._out.slow:
             self._out.send(kind, frame)
             return
