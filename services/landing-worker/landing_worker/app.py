@@ -12,11 +12,11 @@ from dataforge.contracts.model import EventType
 from dataforge.storage.objects import ObjectStore
 from dataforge.storage.s3 import S3Store
 from dataforge.stream.app import StreamApp
+from dataforge.stream.kafka_log import KafkaLog
 from dataforge.stream.records import TopicPartition
-from dataforge.stream.work import Source
+from dataforge.stream.work import Log, Source
 
-from landing_worker.land import Limits, Origin
-from landing_worker.log import Log, SourceLog
+from landing_worker.land import Limits
 from landing_worker.partition import LandingPartition
 from landing_worker.settings import LandingSettings
 
@@ -24,15 +24,15 @@ from landing_worker.settings import LandingSettings
 def build(settings: LandingSettings) -> StreamApp:
     events = [event for domain in load_domains(settings.domain_folders) for event in domain.events]
     store = S3Store(settings.s3_bucket, endpoint=settings.s3_endpoint, region=settings.s3_region)
-    log = SourceLog(settings.kafka)
+    log = KafkaLog(settings.kafka)
     limits = Limits(settings.object_max_age_ms / 1000, settings.object_max_rows, settings.object_max_bytes)
     source = land(events, store, log, time.monotonic, limits)
     return StreamApp(
         "landing-worker",
         settings,
         [source],
-        startup=[store.open, lambda: log.learn_ids(source.topics)],
-        shutdown=[store.close],
+        startup=[store.open, lambda: log.topic_ids(source.topics)],
+        shutdown=[log.close, store.close],
     )
 
 
@@ -44,7 +44,7 @@ def land(
     topics = sorted(judged | {event.contract.raw_topic for event in events})
 
     def open_partition(tp: TopicPartition) -> LandingPartition:
-        origin = Origin(*tp, log.id_of(tp.topic).hex(), tp.topic in judged)
-        return LandingPartition(origin, store, log.look, clock, limits)
+        return LandingPartition(tp, store, log, clock, limits, judged=tp.topic in judged)
 
-    return Source("land", topics, open_partition)
+    # No history: what this worker has not landed is in no chain.
+    return Source("land", topics, open_partition, log)

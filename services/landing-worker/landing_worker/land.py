@@ -1,4 +1,4 @@
-"""Land: which records become one object, what its footer says, and whether the log is still the landed one. Pure."""
+"""Land: which records become one object, and what its footer says. Pure."""
 
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -6,12 +6,9 @@ from typing import NamedTuple
 import msgspec
 
 from dataforge.storage.landing_file import Footer, describe, encode
-from dataforge.stream.judged import Acceptance, fingerprint
+from dataforge.stream.judged import Acceptance
 from dataforge.stream.origin import Mark
 from dataforge.stream.records import Record, RecordBatch
-
-NO_ID = bytes(16).hex()
-"""A log without topic ids."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +20,7 @@ class Limits:
     max_bytes: int = 16 * 1024 * 1024
 
 
-class Origin(NamedTuple):
+class LandedLog(NamedTuple):
     """The log that is landed."""
 
     topic: str
@@ -59,44 +56,20 @@ class Run:
         return bool(self.records) and (self.full(limits) or now_s >= self.since_s + limits.max_age_s)
 
 
-def land(origin: Origin, before: Footer | None, run: Run) -> tuple[Footer, bytes]:
+def land(log: LandedLog, before: Footer | None, run: Run) -> tuple[Footer, bytes]:
     """The object that follows `before` in the chain. The same run gives the same bytes."""
     footer = describe(
         run.records,
-        topic=origin.topic,
-        partition=origin.partition,
-        topic_id=origin.topic_id,
+        topic=log.topic,
+        partition=log.partition,
+        topic_id=log.topic_id,
         start=run.start,
         following=run.next,
     )
-    if origin.judged:
+    if log.judged:
         acceptance = Acceptance((before and before.accepted_next) or 0)
         last_src = before.last_src if before else None
         for _, stamp in acceptance.accepted(run.records):
             last_src = Mark(stamp.src, stamp.ts, stamp.crc)
         footer = msgspec.structs.replace(footer, accepted_next=acceptance.next, last_src=last_src)
     return footer, encode(run.records, footer)
-
-
-class Seen(NamedTuple):
-    """What the log shows at the place where the chain ends."""
-
-    begin: int
-    end: int
-    record: Record | None
-    """The one at the offset of the chain's last record; None where the log no longer holds it."""
-
-
-def replaced(origin: Origin, footer: Footer, seen: Seen) -> str | None:
-    """Why this log is not the one that was landed, or cannot be landed on (DESIGN R6b); None where it is and can."""
-    if footer.topic_id != origin.topic_id and NO_ID not in (footer.topic_id, origin.topic_id):
-        return f"the topic was recreated: its id is {origin.topic_id}, what was landed has {footer.topic_id}"
-    if seen.end < footer.next:
-        return f"the log ends at {seen.end}, and {footer.next} was landed"
-    if seen.begin > footer.next:
-        return f"the log begins at {seen.begin}, and {footer.next} is the next to land: retention was too short"
-    if seen.record is not None:
-        found = (seen.record.timestamp, fingerprint(seen.record.value))
-        if found != (footer.fp.timestamp, footer.fp.crc):
-            return f"the record at {footer.fp.offset} is another than the one landed"
-    return None

@@ -2,18 +2,20 @@
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from dataclasses import dataclass
 
-from dataforge.errors import Fatal, Superseded, Transient
+from dataforge.errors import Superseded, Transient
 from dataforge.runtime import metrics
 from dataforge.runtime.tracing import batch_trace
 from dataforge.storage.chain import Chain
 from dataforge.storage.landing_file import Footer
 from dataforge.storage.objects import ObjectStore
+from dataforge.stream.origin import Origin
 from dataforge.stream.records import RecordBatch, TopicPartition
+from dataforge.stream.work import Log
 
-from landing_worker.land import Limits, Origin, Run, Seen, land, replaced
+from landing_worker.land import LandedLog, Limits, Run, land
 
 logger = logging.getLogger(__name__)
 
@@ -22,9 +24,6 @@ FLUSH_S = 3.0
 
 SMALL_ROWS, SMALL_BYTES = 200, 64 * 1024
 """Up to here a thread costs more than it saves the loop (about half a millisecond)."""
-
-Look = Callable[[TopicPartition, int], Awaitable[Seen]]
-"""The log's bounds, and its record at an offset."""
 
 
 @dataclass(slots=True)
@@ -45,10 +44,11 @@ class LandingPartition:
     """
 
     def __init__(
-        self, origin: Origin, store: ObjectStore, look: Look, clock: Callable[[], float], limits: Limits
-    ) -> None:
-        self._origin, self._store, self._look, self._clock, self._limits = origin, store, look, clock, limits
-        self._tp = TopicPartition(origin.topic, origin.partition)
+        self, tp: TopicPartition, store: ObjectStore, log: Log, clock: Callable[[], float], limits: Limits, *,
+        judged: bool,
+    ) -> None:  # fmt: skip
+        self._tp, self._store, self._log, self._clock, self._limits = tp, store, log, clock, limits
+        self._landed = LandedLog(*tp, "", judged)
         self._chain = Chain(store, *self._tp)
         self._last: Footer | None = None
         self._run = Run(0)
@@ -60,15 +60,15 @@ class LandingPartition:
         """Where the chain ends, as far as this worker knows."""
         return self._last.next if self._last else 0
 
+    @property
+    def origin(self) -> Origin:
+        said = self._last.topic_id if self._last else self._landed.topic_id
+        return Origin(bytes.fromhex(said), self._last.fp if self._last else None)
+
     async def open(self) -> int:
         end = await self._chain.end()
-        if end.footer is not None:
-            seen = await self._look(self._tp, end.footer.fp.offset)
-            if (problem := replaced(self._origin, end.footer, seen)) is not None:
-                raise Fatal(
-                    f"{self._tp.topic}/{self._tp.partition}: {problem}. Restore the topic; or, if it was replaced on "
-                    f"purpose, give the event a new version or move {self._chain.prefix} away"
-                )
+        bounds = await self._log.bounds(self._tp)
+        self._landed = self._landed._replace(topic_id=bounds.topic_id.hex())
         self._last, self._run = end.footer, Run(end.next)
         return end.next
 
@@ -129,8 +129,8 @@ class LandingPartition:
 
     async def _land(self, run: Run) -> tuple[Footer, bytes]:
         if len(run.records) <= SMALL_ROWS and run.bytes <= SMALL_BYTES:
-            return land(self._origin, self._last, run)
-        return await asyncio.to_thread(land, self._origin, self._last, run)
+            return land(self._landed, self._last, run)
+        return await asyncio.to_thread(land, self._landed, self._last, run)
 
     async def _check_own(self, footer: Footer) -> None:
         """The key exists. An own PUT that timed out and was done all the same? *Raises* `Superseded` otherwise."""

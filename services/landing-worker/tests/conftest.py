@@ -9,10 +9,12 @@ import pytest
 from dataforge.errors import Superseded, Transient
 from dataforge.storage.chain import Chain
 from dataforge.storage.memory import MemoryStore
+from dataforge.stream.catch_up import CatchUp, compare
 from dataforge.stream.judged import Acceptance
-from dataforge.stream.records import LogRecord, RecordBatch
+from dataforge.stream.origin import Bounds
+from dataforge.stream.records import LogRecord, RecordBatch, TopicPartition
 
-from landing_worker.land import Limits, Origin, Seen
+from landing_worker.land import Limits
 from landing_worker.partition import LandingPartition
 
 TURNS = 50
@@ -21,7 +23,8 @@ TURNS = 50
 
 class World:
     def __init__(self, *, judged: bool = False, limits: Limits = Limits(1.0, 4, 1 << 20)) -> None:  # noqa: B008
-        self.origin = Origin(f"{'judged' if judged else 'raw'}.shop.sale.v1", 0, "ab" * 16, judged)
+        self.tp = TopicPartition(f"{'judged' if judged else 'raw'}.shop.sale.v1", 0)
+        self.judged, self.topic_id = judged, b"\xab" * 16
         self.limits = limits
         self.store = MemoryStore()
         self.log: list[LogRecord] = []
@@ -30,7 +33,7 @@ class World:
 
     @property
     def chain(self) -> Chain:
-        return Chain(self.store, self.origin.topic, self.origin.partition)
+        return Chain(self.store, *self.tp)
 
     def append(self, count: int, *, gap: int = 0, headers: Sequence[tuple[str, bytes]] = ()) -> None:
         """Records, and after them offsets that hold none."""
@@ -39,13 +42,22 @@ class World:
             self.end += 1
         self.end += gap
 
-    async def look(self, _: Any, offset: int) -> Seen:
-        found = next((record for record in self.log if record.offset == offset), None)
-        return Seen(self.begin, self.end, found)
+    async def bounds(self, tp: TopicPartition) -> Bounds:
+        return Bounds(self.topic_id, self.begin, self.end)
+
+    async def topic_ids(self, topics: Sequence[str]) -> dict[str, bytes]:
+        return dict.fromkeys(topics, self.topic_id)
+
+    async def record_at(self, tp: TopicPartition, offset: int) -> LogRecord | None:
+        return next((record for record in self.log if record.offset == offset), None)
 
     async def open(self) -> "Worker":
         worker = Worker(self)
         worker.next = await worker.work.open()
+        bounds = await compare(self, self.tp, worker.next, worker.work.origin)
+        catch_up = CatchUp(self.tp, self, None, worker.next, worker.work.origin, bounds)
+        if catch_up.needed:
+            await catch_up.run(worker.work.take)
         return worker
 
     async def drain(self) -> "Worker":
@@ -67,7 +79,7 @@ class World:
         assert await self.landed() == self.log
         acceptance, last_src = Acceptance(), None
         async for footer, records in self.chain.read(0):
-            if self.origin.judged:
+            if self.judged:
                 for _, stamp in acceptance.accepted(records):
                     last_src = (stamp.src, stamp.ts, stamp.crc)
                 mark = footer.last_src
@@ -82,7 +94,9 @@ class Worker:
 
     def __init__(self, world: World) -> None:
         self._world = world
-        self.work = LandingPartition(world.origin, world.store, world.look, lambda: world.now_s, world.limits)
+        self.work = LandingPartition(
+            world.tp, world.store, world, lambda: world.now_s, world.limits, judged=world.judged
+        )
         self.next = -1
         self.superseded = False
 
@@ -93,7 +107,7 @@ class Worker:
         records = [record for record in self._world.log if record.offset >= self.next][:size]
         rest = records and records[-1] is not self._world.log[-1]
         following = records[-1].offset + 1 if rest else self._world.end
-        batch = RecordBatch(self._world.origin.topic, 0, self.next, following, records)
+        batch = RecordBatch(*self._world.tp, self.next, following, records)
         if await self._survives(self.work.take(batch)):
             self.next = following
 

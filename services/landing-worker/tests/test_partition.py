@@ -182,7 +182,7 @@ async def test_judged_footers_carry_the_acceptance_fold(make_world: MakeWorld) -
 
 
 REPLACED = {
-    "another id": lambda world: setattr(world, "origin", world.origin._replace(topic_id="cd" * 16)),
+    "another id": lambda world: setattr(world, "topic_id", b"\xcd" * 16),
     "ends earlier": lambda world: setattr(world, "end", 3),
     "begins later": lambda world: setattr(world, "begin", 5),
     "another value": lambda world: world.log.__setitem__(3, world.log[3]._replace(value=b"other")),

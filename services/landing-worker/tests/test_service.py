@@ -14,12 +14,12 @@ import pytest
 
 from dataforge.storage.chain import Chain
 from dataforge.storage.s3 import S3Store
+from dataforge.stream.kafka_log import KafkaLog
 from dataforge.stream.producer import BatchProducer
 from dataforge.stream.records import TopicPartition
 from dataforge.stream.topics import TopicSpec, ensure_topics
 
 from devstack.testing.plugin import S3Access
-from landing_worker.log import SourceLog
 
 pytestmark = [pytest.mark.integration, pytest.mark.core]
 
@@ -108,11 +108,12 @@ async def test_a_killed_worker_lands_every_byte_once(domain: Path, kafka: str, s
 
 
 async def the_log_is_seen_as_it_is(kafka: str, topic: str, timestamp: int) -> None:
-    log = SourceLog(kafka)
-    await log.learn_ids([topic])
-    assert any(log.id_of(topic))
-    begin, end, record = await log.look(TopicPartition(topic, 0), 2_001)
+    log, tp = KafkaLog(kafka), TopicPartition(topic, 0)
+    topic_id, begin, end = await log.bounds(tp)
+    assert any(topic_id)
     assert (begin, end) == (0, 2_002)
+    record = await log.record_at(tp, 2_001)
     assert record is not None
     assert (record.offset, record.timestamp) == (2_001, timestamp)
-    assert (await log.look(TopicPartition(topic, 0), 2_002)).record is None
+    assert await log.record_at(tp, 2_002) is None
+    await log.close()

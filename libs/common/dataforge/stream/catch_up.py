@@ -106,9 +106,9 @@ class CatchUp:
         return Fatal(f"{self._tp.topic}/{self._tp.partition}: {problem}. {_REMEDY}")
 
     def _lost(self, end: int) -> Fatal:
-        where = "this reader stopped at" if self._history is None else "its landing chain ends at"
+        where = "is to be read from" if self._history is None else "its landing chain ends at"
         return Fatal(
             f"{self._tp.topic}/{self._tp.partition}: the log begins at {self._bounds.begin}, and {where} {end}: what "
-            "lies between is in neither. Restore the topic or the chain, and raise the topic's retention; to go on "
-            "without it, give the event a new version"
+            "lies between is lost, because the topic's retention is too short. Restore the topic or the chain; or, to "
+            "go on without those records, give the event a new version"
         )
