@@ -12,6 +12,8 @@ from fastapi.middleware.cors import CORSMiddleware
 
 from dataforge.contracts.model import Domain
 from dataforge.kpi.catalogue import Catalogue
+from dataforge.ledger.observe import Observer
+from dataforge.ledger.watch import LedgerWatch
 from dataforge.state.store import StateReader
 
 from query_api import errors, health, kpis, ledger, live
@@ -26,16 +28,25 @@ Authenticate with `Authorization: Bearer <token>`. Every error is `{"error": {"c
 The same KPIs are pushed over WebSocket (`dataforge.v1`); `GET /metrics` names its address."""
 
 
-def build(settings: ApiSettings, domains: Iterable[Domain], state: StateReader) -> FastAPI:
+def build(
+    settings: ApiSettings,
+    domains: Iterable[Domain],
+    state: StateReader,
+    observer: Observer | None = None,
+    watch: LedgerWatch | None = None,
+) -> FastAPI:
+    """Without `observer` the ledger is compared with nothing outside of the state; without `watch` none looks on."""
     catalogue = Catalogue(domains)
+    observer = observer or Observer(state, None, None)
+    watch = watch or LedgerWatch(observer, catalogue.domains)
     token = bearer(settings.api_token.get_secret_value() if settings.api_token else None)
     # No docs_url: its page would load scripts from elsewhere.
     app = FastAPI(title="DataForge", version="1", description=DESCRIPTION, docs_url=None, redoc_url=None)
     errors.install(app)
     guards = (token, errors.known_parameters)
     app.include_router(kpis.router(catalogue, Reader(state), settings.ws_url, (no_upgrade(settings.ws_url), *guards)))
-    app.include_router(ledger.router(catalogue, state, guards))
-    app.include_router(health.router(catalogue, state, guards))
+    app.include_router(ledger.router(catalogue, observer, watch, guards))
+    app.include_router(health.router(catalogue, state, watch, guards))
     app.include_router(live.router())
     app.add_middleware(Measured)
     app.add_middleware(

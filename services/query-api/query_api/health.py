@@ -1,4 +1,4 @@
-"""GET /health/pipelines: how far each event's KPIs are."""
+"""GET /health/pipelines: how far each event's KPIs are, and what of its ledger does not balance."""
 
 import asyncio
 import time
@@ -8,14 +8,18 @@ from fastapi import APIRouter, Depends
 
 from dataforge.kpi.catalogue import Catalogue
 from dataforge.kpi.instants import instant
+from dataforge.ledger.watch import LedgerWatch
 from dataforge.state.store import StateReader
 
 from query_api.errors import documented
 from query_api.kpis import place
+from query_api.ledger import told
 from query_api.schemas import Pipeline, PipelinePartition, PipelinesAnswer
 
 
-def router(catalogue: Catalogue, state: StateReader, guards: Sequence[Callable[..., None]]) -> APIRouter:
+def router(
+    catalogue: Catalogue, state: StateReader, watch: LedgerWatch, guards: Sequence[Callable[..., None]]
+) -> APIRouter:
     routes = APIRouter(dependencies=[Depends(guard) for guard in guards])
 
     @routes.get(
@@ -37,6 +41,7 @@ def router(catalogue: Catalogue, state: StateReader, guards: Sequence[Callable[.
                         event=name,
                         watermark=instant(min(started)) if started else None,
                         lag_s=round(time.time() - min(started) / 1000, 3) if started else None,
+                        problems=[told(aged) for aged in watch.persisting_of(event.contract.raw_topic)],
                         partitions=[
                             PipelinePartition(partition=head.partition, started=bool(head.feed), **place(head))
                             for head in heads

@@ -121,26 +121,45 @@ class RowsAnswer(Model):
 
 
 class Outcomes(Model):
-    """*received = valid + quarantined + undecodable*, *valid = counted + duplicate + late*."""
+    """*received = landed = valid + quarantined + undecodable*, *valid = counted + duplicate + late*."""
 
-    received: int
+    received: int = Field(description="Records that some stage has seen")
+    landed: int | None = Field(description="Rows in landing objects; null where that is not known for every minute")
+    judged: int = Field(description="valid + quarantined + undecodable")
     valid: int
     quarantined: dict[str, int] = Field(description="By reason", examples=[{"missing_field": 3}])
     undecodable: dict[str, int] = Field(description="By reason", examples=[{"not_json": 1}])
     counted: int
     duplicate: int
     late: int
-    balanced: bool = Field(description="Valid records are all counted, duplicate or late")
+    balanced: bool = Field(description="Both identities hold; of minutes that are not closed, only the second is asked")
 
 
 class MinuteOutcomes(Outcomes):
     minute: str = Field(description="Minute of log time the records were appended in")
+    closed: bool = Field(description="Every stage has passed it: it must balance. Else its records are on their way")
 
 
-class PartitionLedger(Model):
+class LedgerProblem(Model):
     partition: int
-    next: int
-    position: int
+    kind: Literal["minute", "landing", "judging", "counting"] = Field(
+        description="A minute that does not balance, or the stage that stands still while there is something to do"
+    )
+    problem: str
+    age_s: float = Field(description="Seen for so long without a break")
+
+
+class PartitionLedgerAnswer(Model):
+    partition: int
+    next: int = Field(description="Raw offset: every record below it has its outcome in the counts")
+    position: int = Field(description="Judged offset up to which was counted")
+    landed_next: int | None = Field(description="Raw offset where the landing chain goes on; null: store away")
+    raw_end: int | None = Field(description="Raw offset the next record gets; null: Kafka away")
+    judged_end: int | None
+    in_flight: int | None = Field(description="Raw offsets that are not both landed and counted yet; null: Kafka away")
+    compared_from: str | None = Field(
+        description="Landed is compared from this minute on: what is older has expired, or is not read yet; null: all"
+    )
     totals: Outcomes
     minutes: list[MinuteOutcomes]
 
@@ -148,11 +167,14 @@ class PartitionLedger(Model):
 class EventLedger(Model):
     event: str
     totals: Outcomes
-    partitions: list[PartitionLedger]
+    problems: list[LedgerProblem] = Field(description="What has not balanced for longer than the set time")
+    partitions: list[PartitionLedgerAnswer]
 
 
 class LedgerAnswer(Model):
     domain: str
+    balanced: bool = Field(description="Every minute balances, and no stage stands still")
+    away: list[str] = Field(description="What could not be asked: its part of the comparison is left out")
     totals: Outcomes = Field(description="Sums over the minutes kept; minutes expire with the windows' ttl")
     events: list[EventLedger]
 
@@ -167,6 +189,9 @@ class Pipeline(Model):
     event: str
     watermark: str | None
     lag_s: float | None = Field(description="Wall clock minus watermark; null before the first event")
+    problems: list[LedgerProblem] = Field(
+        description="What of its ledger has not balanced for longer than the set time"
+    )
     partitions: list[PipelinePartition]
 
 

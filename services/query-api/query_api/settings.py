@@ -19,6 +19,10 @@ class ApiSettings(ServiceSettings):
         description="Origins whose pages may call the API, separated by commas; `:*` is any port",
         examples=["https://dashboard.example.com"],
     )
+    ledger_limit_s: float = Field(
+        default=60, gt=0, description="How long a ledger may stay unbalanced before it becomes an alert"
+    )
+    ledger_interval_s: float = Field(default=5, gt=0, description="Time between two looks at the ledger")
 
     @property
     def origins(self) -> tuple[str, ...]:
