@@ -67,7 +67,9 @@ WS_FRAMES = Counter("dataforge_ws_frames", "Frames handed to clients.", ("kind",
 WS_CONFLATED = Counter("dataforge_ws_conflated", "Deltas merged because a client was slow.")
 WS_CLOSED = Counter("dataforge_ws_closed", "Connections closed by the server, by code.", ("code",))
 WS_RESYNCS = Counter("dataforge_ws_resyncs", "Snapshots taken again because the feed did not connect.", ("topic",))
-WS_RESUMES = Counter("dataforge_ws_resumes", "Clients that came back with a token, by how they were answered.", ("how",))
+WS_RESUMES = Counter(
+    "dataforge_ws_resumes", "Clients that came back with a token, by how they were answered.", ("how",)
+)
 
 # --- query-api ---
 HTTP_REQUESTS = Counter("dataforge_http_requests", "Requests answered.", ("method", "route", "status"))
