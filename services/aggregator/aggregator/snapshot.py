@@ -43,7 +43,7 @@ def restore(compiled: Compiled, loaded: Loaded) -> tuple[Fold, Windows]:
     fold.acceptance.next = int(meta.get("next", 0))
     labels = {k.removeprefix("labels:"): tuple(json.loads(v)) for k, v in meta.items() if k.startswith("labels:")}
     windows = Windows(compiled.plan, labels)
-    windows.restore(loaded.windows, loaded.expiries)
+    windows.restore(loaded.windows, loaded.expiries, fold.watermark)
     return fold, windows
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 
 from dataforge.contracts.model import OTHER, EventType
+from dataforge.errors import Fatal
 from dataforge.kpi.columns import ALGEBRA, short_label
 from dataforge.kpi.plan import Plan, Row, Table
 from dataforge.state.model import WindowKey, split_window_key, window_key
@@ -55,7 +56,8 @@ class Windows:
     """Open rows in held form, and the expiry of every stored window.
 
     A window is sealed once `end + lateness <= watermark`: no event can reach it any more, so it leaves
-    memory after the commit that wrote it last. It expires at `end + ttl`, also by the log's time.
+    memory after the commit that wrote it last, and is never written again. It expires at `end + ttl`, also
+    by the log's time.
     """
 
     def __init__(self, plan: Plan, labels: Mapping[str, tuple[str, ...]] | None = None) -> None:
@@ -67,14 +69,21 @@ class Windows:
         self._rows: dict[WindowKey, dict[str, Row]] = {}
         self._expiries: list[tuple[int, WindowKey]] = []
         self._stored: set[WindowKey] = set()
+        self._sealed_by = 0
+        """Watermark (ms) of the last commit: what is sealed by it is not in memory any more."""
 
-    def restore(self, stored: Mapping[WindowKey, Mapping[str, list[Any]]], expiries: Mapping[WindowKey, int]) -> None:
+    def restore(
+        self,
+        stored: Mapping[WindowKey, Mapping[str, list[Any]]],
+        expiries: Mapping[WindowKey, int],
+        watermark: int,
+    ) -> None:
         """Rows of tables that metrics.yaml no longer names stay stored until they expire, untouched."""
         for key, rows in stored.items():
             table = self._tables.get(split_window_key(key)[0])
             if table:
                 self._rows[key] = {label: table.restore(row) for label, row in rows.items()}
-        self._stored = set(expiries)
+        self._stored, self._sealed_by = set(expiries), watermark
         self._expiries = [(end + self._ttl_ms, key) for key, end in expiries.items()]
         heapq.heapify(self._expiries)
 
@@ -110,6 +119,9 @@ class Windows:
     def _row(self, key: WindowKey, label: str, table: Table, end: int) -> Row:
         rows = self._rows.get(key)
         if rows is None:
+            if end + self._lateness_ms <= self._sealed_by:
+                # Its stored rows are complete and these would replace them by a part: better no aggregator than that.
+                raise Fatal(f"window {key} is sealed and would be written again: this is a fault of the fold")
             rows = self._rows[key] = {}
         if key not in self._stored:
             self._stored.add(key)
@@ -135,6 +147,7 @@ class Windows:
 
     def drop_sealed(self, watermark: int) -> None:
         """Forget rows that can change no more. Call it only after the commit that holds them is safe."""
+        self._sealed_by = watermark
         for key in list(self._rows):
             _, size, start = split_window_key(key)
             if start + size + self._lateness_ms <= watermark:

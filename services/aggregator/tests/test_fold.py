@@ -9,13 +9,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dataforge.contracts.model import MeasureKind
-from dataforge.errors import Superseded
+from dataforge.errors import Fatal, Superseded
 from dataforge.kpi.query import window_rows
 from dataforge.state.memory import MemoryState
+from dataforge.state.model import Commit
 from dataforge.stream.records import LogRecord, RecordBatch, TopicPartition
 
 from aggregator.compile import Compiled
+from aggregator.contribute import Pending
 from aggregator.partition import AggregatorPartition, Pace
+from aggregator.windows import Windows
 from sale_events import LATENESS, METRICS, MINUTE, SECOND, START, compiled, judged, numbered, sale
 from sale_oracle import expected
 
@@ -235,6 +238,37 @@ async def test_a_label_too_long_to_be_one_counts_as_other() -> None:
     read = await store.read(SHOP.name, 0, view.table.id, MINUTE, 0, 2**60)
     rows = {row.labels: row.value for row in window_rows(view, MINUTE, [read], LATENESS)}
     assert rows == {("1",): 1, ("__other__",): 2}
+
+
+class Recorder(MemoryState):
+    """Remembers each commit with the watermark that stood before it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.commits: list[tuple[int, Commit]] = []
+
+    async def commit(self, name: str, partition: int, commit: Commit) -> None:
+        self.commits.append(((await self.head(name, partition)).watermark, commit))
+        await super().commit(name, partition, commit)
+
+
+@settings(max_examples=60, deadline=None)
+@given(logs(), st.lists(st.integers(0, 60), max_size=20))
+async def test_a_window_is_never_written_after_the_commit_that_sealed_it(log: list[LogRecord], cuts: list[int]) -> None:
+    store = Recorder()
+    for half in (log[: len(log) // 2], log):
+        await fold_all(store, half, cuts)  # the second half by another owner
+    for watermark, commit in store.commits:
+        assert all(commit.ends[key] + LATENESS > watermark for key in commit.windows)
+
+
+def test_a_fold_that_would_write_a_sealed_window_is_stopped() -> None:
+    windows = Windows(SHOP.plan)
+    windows.drop_sealed(START + MINUTE)
+    pending: list[Pending] = [{} for _ in SHOP.plan.tables]
+    pending[0][START - MINUTE, ()] = SHOP.plan.tables[0].empty_row()[1:]
+    with pytest.raises(Fatal, match="sealed"):
+        windows.absorb(pending, [])
 
 
 async def test_a_ledger_minute_says_where_it_can_be_folded_from() -> None:
