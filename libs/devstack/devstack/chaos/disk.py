@@ -13,11 +13,13 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from functools import cache
 from pathlib import Path
+from typing import IO
 
 from devstack.errors import StackError
 from devstack.paths import StackPaths
 
 _HOLD = 'mount -t tmpfs -o "size=$1m,mode=0700" tmpfs "$2" && mkdir "$2/objects" && echo mounted && exec cat'
+_ATTEMPTS = 50
 _UNSHARE = ("unshare", "--user", "--map-root-user", "--mount", "--")
 
 
@@ -77,13 +79,16 @@ class Ballast:
         return self._file is not None
 
     def fill(self, free_bytes: int) -> int:
-        """Returns what is left, which is less than a block more or less than asked for. *Raises* `OSError`."""
-        file = self._mounted()
-        with file.open("wb") as ballast:
-            disk = os.fstatvfs(ballast.fileno())
-            os.posix_fallocate(ballast.fileno(), 0, max(1, disk.f_bavail * disk.f_frsize - free_bytes))
-            disk = os.fstatvfs(ballast.fileno())
-            return disk.f_bavail * disk.f_frsize
+        """Returns what is left, which others may have made less. *Raises* `OSError`."""
+        with self._mounted().open("wb") as ballast:
+            for attempt in range(_ATTEMPTS):
+                try:
+                    os.posix_fallocate(ballast.fileno(), 0, max(1, _free_bytes(ballast) - free_bytes))
+                    break
+                except OSError:  # somebody wrote between the question and the request
+                    if attempt == _ATTEMPTS - 1:
+                        raise
+            return _free_bytes(ballast)
 
     def drop(self) -> None:
         with suppress(FileNotFoundError):
@@ -93,6 +98,11 @@ class Ballast:
         if self._file is None:
             raise FileNotFoundError("the object store has no disk of its own")
         return self._file
+
+
+def _free_bytes(file: IO[bytes]) -> int:
+    disk = os.fstatvfs(file.fileno())
+    return disk.f_bavail * disk.f_frsize
 
 
 def _objects(paths: StackPaths) -> Path:

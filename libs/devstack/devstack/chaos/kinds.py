@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 from devstack.chaos import disk
 from devstack.chaos.fault import Kind
-from devstack.chaos.faults import clock, disk_full, lost_tail, network, processes, retention
+from devstack.chaos.faults import clock, disk_full, lost_tail, network, processes, recreated, retention
 
 SESSION_TIMEOUT_S = 6
 """After which the broker takes a silent worker for dead."""
@@ -28,6 +28,7 @@ _KINDS = (
     Kind("s3_dropped", network.draw_s3_dropped, least_s=2, most_s=8),
     Kind("disk_full", disk_full.draw, least_s=3, most_s=12, unavailable=disk.unavailable),
     Kind("clock", clock.draw, least_s=3, most_s=15),
+    Kind("topic_recreated", recreated.draw, final=True),
 )
 
 KINDS: Mapping[str, Kind] = {kind.name: kind for kind in _KINDS}

@@ -23,7 +23,10 @@ class DiskFull:
         if not ballast.possible:
             raise NotInForce("the object store of this stack has no disk of its own")
         self._log_before = stage.stack.paths.log(self.victim).stat().st_size
-        self.evidence["free_bytes"] = await asyncio.to_thread(ballast.fill, self._free_bytes)
+        try:
+            self.evidence["free_bytes"] = await asyncio.to_thread(ballast.fill, self._free_bytes)
+        except OSError as error:
+            raise NotInForce(f"the disk could not be filled: {error}") from error
 
     async def heal(self, stage: Stage) -> None:
         before, self._log_before = self._log_before, None

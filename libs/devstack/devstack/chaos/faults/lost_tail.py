@@ -88,4 +88,4 @@ async def positions(redis_url: str) -> dict[bytes, int]:
 
 
 def draw(chosen: random.Random) -> LostTail:
-    return LostTail(round(2 ** chosen.uniform(10, 20)))
+    return LostTail(round(2 ** chosen.uniform(14, 20)))

@@ -6,6 +6,7 @@ import random
 import signal
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 
 import psutil
 
@@ -34,8 +35,8 @@ class Kill:
 
     async def inject(self, stage: Stage) -> None:
         process = running(stage, self.victim)
-        os.kill(process.pid, self._number)
-        self.evidence |= {"pid": process.pid}
+        send(process, self._number)
+        self.evidence["pid"] = process.pid
 
     async def heal(self, stage: Stage) -> None:
         """Nothing is left to be healed. What runs now is written down: another pid, or none yet."""
@@ -55,7 +56,7 @@ class Zombie:
 
     async def inject(self, stage: Stage) -> None:
         process = running(stage, self.victim)
-        os.kill(process.pid, signal.SIGSTOP)
+        send(process, signal.SIGSTOP)
         self._stopped, self._since_s = process, time.monotonic()
         self.evidence["pid"] = process.pid
 
@@ -67,7 +68,8 @@ class Zombie:
         self.evidence["stopped_s"] = round(time.monotonic() - self._since_s, 1)
         self.evidence["was_stopped"] = found is not None and found.status() == psutil.STATUS_STOPPED
         if found is not None:
-            os.kill(stopped.pid, signal.SIGCONT)
+            with suppress(NotInForce):
+                send(stopped, signal.SIGCONT)
 
 
 def running(stage: Stage, name: str) -> ProcessId:
@@ -76,6 +78,14 @@ def running(stage: Stage, name: str) -> ProcessId:
     if process is None or not process.alive():
         raise NotInForce(f"{name} does not run at this moment")
     return process
+
+
+def send(process: ProcessId, number: signal.Signals) -> None:
+    """*Raises* `NotInForce` where it has ended in this very moment."""
+    try:
+        os.kill(process.pid, number)
+    except ProcessLookupError as error:
+        raise NotInForce(f"pid {process.pid} has ended") from error
 
 
 def draw_kill(chosen: random.Random) -> Kill:
@@ -106,8 +116,9 @@ async def hold_down(stage: Stage, names: Sequence[str]) -> list[int]:
         if time.monotonic() > deadline:
             raise NotInForce(f"{', '.join(p.name for p in waiting)} could not be held down")
         for process in (p.process for p in waiting if p.process is not None and p.process.alive()):
-            os.kill(process.pid, signal.SIGKILL)
-            killed.append(process.pid)
+            with suppress(NotInForce):
+                send(process, signal.SIGKILL)
+                killed.append(process.pid)
             await gone(process)
         await asyncio.sleep(0.01)
     return killed

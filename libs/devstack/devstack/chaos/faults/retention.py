@@ -3,9 +3,12 @@
 import asyncio
 import random
 import time
+from contextlib import suppress
 
 from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
+from aiokafka.errors import KafkaError
 from aiokafka.structs import TopicPartition
+from botocore.exceptions import BotoCoreError, ClientError
 
 from devstack.chaos.fault import Evidence, NotInForce, Stage
 from devstack.chaos.faults.processes import hold_down, instances_of
@@ -26,6 +29,12 @@ class Overtaken:
         self._held: list[str] = []
 
     async def inject(self, stage: Stage) -> None:
+        try:
+            await self._overtake(stage)
+        except (KafkaError, OSError) as error:
+            raise NotInForce(f"Kafka does not answer: {error!r}") from error
+
+    async def _overtake(self, stage: Stage) -> None:
         topic = stage.judged_topic if self.victim == "aggregator" else stage.raw_topic
         self._held = instances_of(stage, self.victim)
         self.evidence["pids"] = await hold_down(stage, self._held)
@@ -49,8 +58,10 @@ class Overtaken:
         reach = stage.direct
         bucket = Bucket(reach.s3_endpoint, reach.s3_bucket, reach.s3_region, reach.s3_access_key, reach.s3_secret_key)
         deadline = time.monotonic() + _LANDED_S
+        ends: dict[int, int] = {}
         while time.monotonic() < deadline:
-            ends = await Landing(bucket, topic).next()
+            with suppress(ClientError, BotoCoreError, OSError):  # another fault may hold the store
+                ends = await Landing(bucket, topic).next()
             if found := {partition: end for partition, end in ends.items() if end > read.get(partition, 0)}:
                 return found
             await asyncio.sleep(0.2)
