@@ -80,6 +80,47 @@ local function commit(keys, args)
   return { 'OK' }
 end
 
+-- Whether a commit's removals free at least the bytes that it brings. Writes nothing.
+local function frees(keys, args)
+  local _, _, ids, ledger, _, prefix = unpack(keys)
+  local r, freed, brought = reader(args, 5), 0, 0
+  local function bring(width)
+    local first, last = r.many(width)
+    for i = first, last do
+      brought = brought + #args[i]
+    end
+  end
+  local function remove(bytes_of)
+    local first, last = r.many(1)
+    for i = first, last do
+      freed = freed + (bytes_of(args[i]) or 0)
+    end
+  end
+  bring(1) -- feed
+  bring(2) -- meta
+  bring(2) -- ids
+  remove(function(key) return redis.call('HSTRLEN', ids, key) end)
+  bring(2) -- ledger
+  remove(function(minute) return redis.call('HSTRLEN', ledger, minute) end)
+  for _ = 1, tonumber(r.one()) do
+    r.one()
+    r.one()
+    bring(2)
+  end
+  remove(function(member) return redis.call('MEMORY', 'USAGE', prefix .. member, 'SAMPLES', '0') end)
+  return freed >= brought
+end
+
+-- As commit, on a server that is full: only what makes it no fuller.
+local function commit_freeing(keys, args)
+  local have = redis.call('HMGET', keys[1], 'claim', 'position')
+  local owned = have[1] == args[1] and (have[2] or '0') == args[2]
+  if owned and not frees(keys, args) then
+    return { 'full' }
+  end
+  return commit(keys, args)
+end
+
 -- KEYS: meta feed. ARGV: token, position, floor, feed cap, d. The floor never goes back; it is display only.
 -- Its feed entry's id ends in the floor: whoever repeats it, or does it again after a roll-back, says the same.
 local function settle(keys, args)
@@ -118,7 +159,11 @@ local function read(keys, args)
   return out
 end
 
-redis.register_function('df_claim_@VERSION@', claim)
+-- A full server must not keep out the owner who could free it.
+redis.register_function { function_name = 'df_claim_@VERSION@', callback = claim, flags = { 'allow-oom' } }
 redis.register_function('df_commit_@VERSION@', commit)
+redis.register_function {
+  function_name = 'df_commit_freeing_@VERSION@', callback = commit_freeing, flags = { 'allow-oom' },
+}
 redis.register_function('df_settle_@VERSION@', settle)
 redis.register_function { function_name = 'df_read_@VERSION@', callback = read, flags = { 'no-writes' } }

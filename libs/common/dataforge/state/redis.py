@@ -134,12 +134,18 @@ class RedisState:
 
     async def commit(self, name: str, partition: int, commit: Commit) -> None:
         keys = Keys.of(name, partition)
+        arguments = _arguments(commit, self._feed_cap)
         try:
-            answer = await self._call("df_commit", keys, *_arguments(commit, self._feed_cap))
-        except OutOfMemoryError as error:
-            raise _full() from error
+            try:
+                answer = await self._call("df_commit", keys, *arguments)
+            except OutOfMemoryError as error:  # refused as a whole, before its first write
+                if not commit.removes:
+                    raise _full() from error
+                answer = await self._call("df_commit_freeing", keys, *arguments)
         except RedisError as error:
             raise Fatal(f"the outcome of a commit to {keys.meta} is unknown: {error}") from error
+        if answer[0] == b"full":
+            raise _full()
         _demand_ok(answer, keys, commit.claim, commit.previous)
 
     async def settle(self, name: str, partition: int, settlement: Settlement) -> None:
