@@ -1,0 +1,121 @@
+"""One run: a world, a schedule of faults, then calm; what was violated, and what was done."""
+
+import asyncio
+import gc
+import logging
+import random as global_random
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from random import Random
+
+from simulation import check, schedule
+from simulation.loop import Stuck
+from simulation.network import LATE_S, TIMEOUT_S
+from simulation.schedule import Step
+from simulation.setup import GROUPS, Setup
+from simulation.world import World
+
+FINISH_S = 90.0
+"""Longest time, of the simulation's, that the platform may need to catch up once faults have stopped."""
+
+
+@dataclass
+class Outcome:
+    seed: int
+    setup: Setup
+    steps: Sequence[Step]
+    violations: list[str] = field(default_factory=list)
+    trace: list[str] = field(default_factory=list)
+    faults: dict[str, int] = field(default_factory=dict)
+    deaths: dict[str, int] = field(default_factory=dict)
+    counts: dict[str, int] = field(default_factory=dict)
+
+    def __str__(self) -> str:
+        """What one needs to see it again."""
+        lines = [f"seed {self.seed}, {self.setup}", f"steps = {schedule.describe(self.steps)}", *self.trace[-400:]]
+        return "\n".join([*lines, *(f"VIOLATION {problem}" for problem in self.violations)])
+
+
+def simulate(seed: int, steps: Sequence[Step] | None = None, setup: Setup | None = None) -> Outcome:
+    """Play it. The same arguments give the same outcome, trace and all."""
+    random = Random(seed)
+    setup = setup or Setup.drawn(random)
+    steps = schedule.drawn(random) if steps is None else steps
+    with _alone():
+        world = World(seed, setup)
+        violations: list[str] = []
+        try:
+            world.loop.run(_play(world, steps, violations))
+        except Stuck as stuck:
+            violations.append(f"deadlock: {stuck}")
+    counts = {
+        "commits": world.state.committed,
+        "puts": world.store.created,
+        "sends": world.log.produced,
+        "records": world.tally.produced,
+        "events": world.loop.steps,
+        "reads": world.tally.reads,
+    }
+    faults = dict(world.tally.faults + world.network.faults)
+    return Outcome(seed, setup, steps, violations, world.trace, faults, dict(world.tally.deaths), counts)
+
+
+@contextmanager
+def _alone() -> Iterator[None]:
+    """No collection of garbage, whose moment is not the seed's; no log lines; and the jitter's source given back."""
+    state, level = global_random.getstate(), logging.root.manager.disable
+    logging.disable(logging.CRITICAL)
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
+        logging.disable(level)
+        global_random.setstate(state)
+
+
+async def _play(world: World, steps: Sequence[Step], violations: list[str]) -> None:
+    world.start_all()
+    await asyncio.sleep(0.5)
+    for step in steps:
+        await asyncio.sleep(schedule.perform(world, step))
+        _look(world, violations)
+        if violations:
+            return
+    await _calm(world)
+    deadline = world.loop.time() + FINISH_S
+    while world.loop.time() < deadline:
+        if not check.unfinished(world):
+            await asyncio.sleep(3.0)
+            if not (found := check.final_problems(world)):
+                return
+            if world.loop.time() + 5.0 > deadline:
+                violations.extend(found)
+                return
+        await asyncio.sleep(1.0)
+    violations.extend(check.final_problems(world) or ["finished too late"])
+
+
+async def _calm(world: World) -> None:
+    """Faults stop: what is on its way arrives, who was stopped goes on, and everybody hears of everybody."""
+    world.say("--- faults stop")
+    world.network.clear()
+    for group in world.groups.values():
+        group.late = 0.0
+    await asyncio.sleep(LATE_S + TIMEOUT_S)
+    for worker in list(world.workers):
+        worker.process.resume()
+        group = world.group_of(worker)
+        if worker not in group.members:
+            group.members.append(worker)
+    for name in GROUPS:
+        world.groups[name].rebalance()
+        world.top_up(name)
+
+
+def _look(world: World, violations: list[str]) -> None:
+    """A reader comes by."""
+    if world.random.random() < 0.5:
+        world.tally.reads += 1
+        violations.extend(check.state_problems(world, world.random.randrange(world.setup.partitions)))

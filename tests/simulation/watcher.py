@@ -1,0 +1,75 @@
+"""Readers: a gateway process with watchers that apply frames as a client does."""
+
+import json
+from typing import Any
+
+from dataforge.kpi.catalogue import Catalogue, Selection
+
+from simulation.loop import Process
+from simulation.servers import RemoteState
+from simulation.setup import Setup
+from ws_gateway.arrivals import First
+from ws_gateway.channel import Change, Channel
+from ws_gateway.feed import Follower
+from ws_gateway.hub import Hub
+
+LIMIT = 6
+"""Windows in view."""
+
+Cell = tuple[str, str]
+"""(window start, labels as JSON)"""
+
+
+def cell_of(row: dict[str, Any]) -> Cell:
+    return row["start"], json.dumps(row["labels"])
+
+
+class Client:
+    """What a screen shows: rows by window and label, from snapshots and deltas alone."""
+
+    def __init__(self, selection: Selection) -> None:
+        self.selection = selection
+        self.rows: dict[Cell, dict[str, Any]] = {}
+        self.channel: Channel | None = None
+        self.token: str | None = None
+        """Where it stands: it comes back with this."""
+        self.frames = 0
+
+    def begin(self, channel: Channel, first: First, resync: str | None = None) -> None:
+        self.push(channel, first.kind, first.frame, first.change)
+
+    def push(self, channel: Channel, kind: str, frame: bytes, change: Change) -> None:
+        self.frames += 1
+        message = json.loads(frame)
+        self.token = message["token"]
+        if kind == "snapshot":
+            self._show(message["rows"])
+        elif kind == "delta":
+            gone = set(message["gone"])
+            self.rows = {cell: row for cell, row in self.rows.items() if cell[0] not in gone}
+            self.rows.update((cell_of(row), row) for row in message["rows"])
+
+    def _show(self, rows: list[dict[str, Any]]) -> None:
+        self.rows = {cell_of(row): row for row in rows}
+
+
+class Gateway:
+    """One life of a ws-gateway below its sockets: follower and hub, and a client for each selection."""
+
+    def __init__(self, process: Process, setup: Setup, state: RemoteState) -> None:
+        self.process, self._state = process, state
+        domain = setup.domain
+        catalogue = Catalogue([domain])
+        self._names = [(domain.events[0].contract.name, p) for p in range(setup.partitions)]
+        questions: list[dict[str, Any]] = [{"metric": "sales", "window": "60s", "by": ()}]
+        if setup.kind == "exact":
+            questions.append({"metric": "revenue", "window": "10s", "by": ("shop",)})
+        self.clients = [Client(catalogue.select(**question)) for question in questions]
+        self.problem = ""
+        process.spawn(self._run())
+
+    async def _run(self) -> None:
+        hub = Hub(self._state)
+        for client in self.clients:
+            client.channel = hub.watch(client.selection, LIMIT, client)
+        await Follower(self._state, self._names, hub, check_after_s=1.0).run()
