@@ -8,6 +8,7 @@ import json
 import random
 import re
 from collections.abc import Callable, Sequence
+from copy import deepcopy
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -43,6 +44,11 @@ JSON_BYTES = b'{}[]",:\\/0123456789.eE+-truefalsn u\x00'
 DEPTHS = (1, 2, 100, 254, 255, 256, 257, 300, 1_000, 5_000)
 
 
+def _anything(r: random.Random, *more: Any) -> Any:
+    """A copy: a later mutation may change what is inside."""
+    return deepcopy(r.choice((*ANYTHING, *more)))
+
+
 def _any_field(r: random.Random, document: Document) -> str:
     return r.choice(list(document) or ["nothing"])
 
@@ -60,7 +66,7 @@ def _null(r: random.Random, document: Document, contract: Contract, _: int) -> N
 
 
 def _swap_type(r: random.Random, document: Document, contract: Contract, _: int) -> None:
-    document[_any_field(r, document)] = r.choice(ANYTHING)
+    document[_any_field(r, document)] = _anything(r)
 
 
 def _number(r: random.Random, document: Document, contract: Contract, _: int) -> None:
@@ -87,7 +93,7 @@ def _moment(r: random.Random, document: Document, contract: Contract, now_ms: in
 
 
 def _extra(r: random.Random, document: Document, contract: Contract, _: int) -> None:
-    document[r.choice(["note", "", "e", "id ", "\u0000"])] = r.choice((*ANYTHING, *NUMBERS))
+    document[r.choice(["note", "", "e", "id ", "\u0000"])] = _anything(r, *NUMBERS)
 
 
 def _mix_up(r: random.Random, document: Document, contract: Contract, _: int) -> None:
@@ -102,9 +108,9 @@ def _inner(r: random.Random, document: Document, contract: Contract, _: int) -> 
         return
     target = r.choice(inside)
     if isinstance(target, list):
-        target[r.randrange(len(target))] = r.choice((*ANYTHING, target[0]))
+        target[r.randrange(len(target))] = _anything(r, target[0])
     else:
-        target[r.choice([*target, "more"])] = r.choice((*ANYTHING, *NUMBERS))
+        target[r.choice([*target, "more"])] = _anything(r, *NUMBERS)
 
 
 def _many(r: random.Random, document: Document, contract: Contract, _: int) -> None:
