@@ -9,11 +9,12 @@ from collections.abc import Sequence
 from dataforge.alerts import AlertSink
 from dataforge.contracts.load import load_domains
 from dataforge.contracts.model import EventType
-from dataforge.storage.chain import Chain
+from dataforge.storage.history import LandedHistory
 from dataforge.storage.objects import ObjectStore
 from dataforge.storage.s3 import S3Store
 from dataforge.stream.app import StreamApp
 from dataforge.stream.control import Control, ControlTopic
+from dataforge.stream.kafka_log import KafkaLog
 from dataforge.stream.producer import BatchProducer
 from dataforge.stream.records import TopicPartition
 from dataforge.stream.topics import JUDGED_MAX_BYTES
@@ -21,8 +22,8 @@ from dataforge.stream.work import Source
 
 from quality_worker.breaker import Breakers
 from quality_worker.judge import Judge
-from quality_worker.log import Log, LogTail
-from quality_worker.partition import JudgePartition, Sink, Start
+from quality_worker.log import Log
+from quality_worker.partition import JudgePartition, Sink
 from quality_worker.quarantine import QuarantinePartition
 from quality_worker.settings import QualitySettings
 
@@ -32,7 +33,7 @@ def build(settings: QualitySettings) -> StreamApp:
     producer = BatchProducer(
         settings.kafka, max_record_bytes=JUDGED_MAX_BYTES, request_timeout_s=settings.request_timeout_s
     )
-    log = LogTail(settings.kafka)
+    log = KafkaLog(settings.kafka)
     store = S3Store(settings.s3_bucket, endpoint=settings.s3_endpoint, region=settings.s3_region)
     control_topic = ControlTopic(settings.kafka)
     control = Control(producer, control_topic.read_from)
@@ -47,9 +48,9 @@ def build(settings: QualitySettings) -> StreamApp:
             store.open,
             producer.start,
             lambda: control_topic.open(control),
-            lambda: log.learn_ids(sources[0].topics),
+            lambda: log.topic_ids([topic for source in sources for topic in source.topics]),
         ],
-        shutdown=[control_topic.close, producer.stop, store.close],
+        shutdown=[control_topic.close, producer.stop, log.close, store.close],
     )
 
 
@@ -60,17 +61,15 @@ def judge_and_quarantine(
     judges = {event.contract.raw_topic: Judge(event) for event in events}
     contracts = {event.contract.judged_topic: event.contract for event in events}
 
-    async def landed(tp: TopicPartition) -> Start:
-        """Where the landed part of judged ends: all before it is known from the footer, without reading it."""
-        end = await Chain(store, tp.topic, tp.partition).end()
-        return Start(end.next, end.footer.accepted_next or 0) if end.footer else Start()
-
     def judge(tp: TopicPartition) -> JudgePartition:
         breaker = breakers.of(tp) if breakers else None
-        topic_id = log.id_of(tp.topic)
-        return JudgePartition(tp, judges[tp.topic], sink, log.read_from, log.last_record, landed, topic_id, breaker)
+        return JudgePartition(tp, judges[tp.topic], sink, log, store, breaker)
 
     def quarantine(tp: TopicPartition) -> QuarantinePartition:
-        return QuarantinePartition(tp, contracts[tp.topic], sink, log.last_record)
+        return QuarantinePartition(tp, contracts[tp.topic], sink, log)
 
-    return [Source("judge", sorted(judges), judge), Source("quarantine", sorted(contracts), quarantine)]
+    history = LandedHistory(store)
+    return [
+        Source("judge", sorted(judges), judge, log, history),
+        Source("quarantine", sorted(contracts), quarantine, log, history),
+    ]

@@ -11,8 +11,8 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from operator import attrgetter
 
-from dataforge.alerts import Alert, AlertSink
-from dataforge.control import Paused
+from dataforge.alerts import AlertSink
+from dataforge.control import Paused, alert_of
 from dataforge.errors import Held
 from dataforge.runtime import metrics
 from dataforge.stream.control import Control
@@ -53,20 +53,6 @@ class Breakers:
     def of(self, tp: TopicPartition) -> "Breaker":
         metrics.PAUSED.labels(tp.topic).set_function(lambda: float(self.control.pause_of(tp.topic) is not None))
         return Breaker(tp, self)
-
-
-def alert_of(pause: Paused) -> Alert:
-    """The same for everybody who knows the pause, so that repeats are seen as such."""
-    return Alert(
-        kind="topic_paused",
-        severity="critical",
-        at_ms=pause.at_ms,
-        message=f"{pause.topic} is paused: {pause.message}",
-        what_to_do=f"`dataforge quarantine ls` shows the rejected; mend what writes them, or the contract; then "
-        f"`dataforge resume {pause.topic}`, with --through to let through what is there (runbook: paused_topic)",
-        topic=pause.topic,
-        details={"partition": pause.partition, "offset": pause.offset, **pause.details},
-    )
 
 
 class Breaker:

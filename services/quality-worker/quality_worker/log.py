@@ -1,18 +1,17 @@
-"""What quality-worker reads of the log beside its batches: tails to fold, last records, topic ids."""
+"""What quality-worker reads of the log beside its batches: last records, and the verdicts that are there."""
 
 from collections.abc import AsyncIterator, Sequence
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
-from dataforge.errors import Fatal
+from dataforge.storage.chain import Chain
+from dataforge.stream.catch_up import compare
+from dataforge.stream.judged import Acceptance, unpack
+from dataforge.stream.origin import Mark, Origin
 from dataforge.stream.records import Record, TopicPartition
-from dataforge.stream.topics import NO_ID, RangeReader, topic_ids
+from dataforge.stream.work import Log as RuntimeLog
 
 
-class Log(Protocol):
-    def id_of(self, topic: str) -> bytes:
-        """Kafka's id of the topic, 16 bytes; zeros where the log has none."""
-        ...
-
+class Log(RuntimeLog, Protocol):
     def read_from(self, tp: TopicPartition, offset: int) -> AsyncIterator[Sequence[Record]]:
         """Its records from `offset` to the end it has now.
 
@@ -25,31 +24,32 @@ class Log(Protocol):
         ...
 
 
-class LogTail:
-    """Kafka. Reads outside of the consumer group, each call with a reader of its own: partitions open side by side."""
+class Judged(NamedTuple):
+    """What the verdicts of a partition say about its raw log."""
 
-    def __init__(self, bootstrap: str) -> None:
-        self._bootstrap = bootstrap
-        self._ids: dict[str, bytes] = {}
+    next: int
+    """The first raw offset without an accepted verdict."""
+    origin: Origin | None
+    """The raw log, and the last record accepted of it; None where there is no verdict yet."""
 
-    async def learn_ids(self, topics: Sequence[str]) -> None:
-        self._ids = await topic_ids(self._bootstrap, topics)
 
-    def id_of(self, topic: str) -> bytes:
-        return self._ids.get(topic, NO_ID)
+async def judged_so_far(log: Log, chain: Chain, judged: TopicPartition) -> Judged:
+    """The acceptance fold of all of `judged`: what is landed of it is known from the last footer, without reading it.
 
-    async def read_from(self, tp: TopicPartition, offset: int) -> AsyncIterator[Sequence[Record]]:
-        async with RangeReader(self._bootstrap) as reader:
-            end = (await reader.end_offsets([tp]))[tp]
-            begin = (await reader.begin_offsets([tp]))[tp]
-            if not begin <= offset <= end:
-                raise Fatal(
-                    f"{tp.topic}/{tp.partition} holds offsets {begin} to {end}, and must be read from {offset}: it "
-                    "was replaced, or retention overtook landing; restore the topic, or raise its retention"
-                )
-            async for records in reader.read(tp, offset, end):
-                yield records
-
-    async def last_record(self, tp: TopicPartition) -> Record | None:
-        async with RangeReader(self._bootstrap) as reader:
-            return await reader.last_record(tp)
+    *Raises* `Fatal` where the log is not the one that was landed (DESIGN R6b), or lost verdicts that are not landed.
+    """
+    end = await chain.end()
+    acceptance, last_src, last = Acceptance(), None, None
+    if footer := end.footer:
+        await compare(log, judged, end.next, Origin(bytes.fromhex(footer.topic_id), footer.fp))
+        acceptance, last_src = Acceptance(footer.accepted_next or 0), footer.last_src
+    async for records in log.read_from(judged, end.next):
+        for _, stamp in acceptance.accepted(records):
+            last_src = Mark(stamp.src, stamp.ts, stamp.crc)
+        last = records[-1] if records else last
+    if last is None and footer:
+        async for _, landed in chain.read(footer.fp.offset):
+            last = landed[-1]
+    if last is None:
+        return Judged(acceptance.next, None)
+    return Judged(acceptance.next, Origin(unpack(last.headers).topic_id, last_src))

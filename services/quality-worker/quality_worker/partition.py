@@ -2,31 +2,30 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
-from typing import NamedTuple, Protocol
+from collections.abc import Iterable, Sequence
+from typing import Protocol
 
 from dataforge.contracts.model import Contract
-from dataforge.errors import Fatal
 from dataforge.runtime import metrics
 from dataforge.runtime.tracing import BatchTrace, batch_trace
+from dataforge.storage.chain import Chain
+from dataforge.storage.objects import ObjectStore
 from dataforge.stream.judged import (
     HEADER,
     REASON,
     TRACEPARENT,
     WARNINGS,
-    Acceptance,
     Stamp,
     fingerprint,
-    unpack,
 )
+from dataforge.stream.origin import NO_ID, Origin
 from dataforge.stream.records import Record, RecordBatch, TopicPartition
 
 from quality_worker.breaker import Breaker
 from quality_worker.judge import Judge, Judgement
+from quality_worker.log import Log, judged_so_far
 
 DETAIL = "detail"
-NO_ID = bytes(16)
-"""A log without topic ids."""
 MAX_DETAIL_BYTES = 2_000
 
 Produced = tuple[bytes | None, bytes | None, Sequence[tuple[str, bytes]]]
@@ -37,21 +36,6 @@ class Sink(Protocol):
     async def send(self, topic: str, partition: int, records: Iterable[Produced]) -> int | None:
         """Append in order and wait until every record is safe. *Raises* `Fatal` where that is not certain."""
         ...
-
-
-ReadFrom = Callable[[TopicPartition, int], AsyncIterator[Sequence[Record]]]
-"""(partition, offset) -> its records from there to the end it has now."""
-
-
-class Start(NamedTuple):
-    """Where a reader of judged may begin: a judged offset, and the acceptance fold's `next` there."""
-
-    position: int = 0
-    accepted_next: int = 0
-
-
-LandedStart = Callable[[TopicPartition], Awaitable[Start]]
-LastRecord = Callable[[TopicPartition], Awaitable[Record | None]]
 
 
 class JudgePartition:
@@ -66,17 +50,15 @@ class JudgePartition:
         tp: TopicPartition,
         judge: Judge,
         sink: Sink,
-        read_from: ReadFrom,
-        last_record: LastRecord,
-        landed: LandedStart,
-        topic_id: bytes,
+        log: Log,
+        store: ObjectStore,
         breaker: Breaker | None = None,
     ) -> None:
-        self._tp, self._judge, self._sink, self._breaker = tp, judge, sink, breaker
+        self._tp, self._judge, self._sink, self._log, self._breaker = tp, judge, sink, log, breaker
         self._contract: Contract = judge.event.contract
         self._judged = TopicPartition(self._contract.judged_topic, tp.partition)
-        self._read_from, self._last_record, self._landed = read_from, last_record, landed
-        self._topic_id = topic_id
+        self._chain = Chain(store, *self._judged)
+        self._topic_id, self._origin = NO_ID, Origin()
         self._position = self._base = 0
         self._sending: asyncio.Task[int] | None = None
 
@@ -84,26 +66,17 @@ class JudgePartition:
     def position(self) -> int:
         return self._position
 
-    async def open(self) -> int:
-        """*Raises* `Fatal` where the raw log is not the one whose verdicts `judged` holds (DESIGN R6b)."""
-        last = await self._last_record(self._judged)
-        if last is not None:
-            self._check_same_log(unpack(last.headers).topic_id)
-        start = await self._landed(self._judged)
-        acceptance = Acceptance(start.accepted_next)
-        async for records in self._read_from(self._judged, start.position):
-            for _ in acceptance.accepted(records):
-                pass
-        self._position = self._base = acceptance.next
-        return self._position
+    @property
+    def origin(self) -> Origin:
+        return self._origin
 
-    def _check_same_log(self, judged_id: bytes) -> None:
-        if judged_id != self._topic_id and NO_ID not in (judged_id, self._topic_id):
-            raise Fatal(
-                f"{self._tp.topic} was recreated: its id is {self._topic_id.hex()}, and {self._judged.topic} holds "
-                f"verdicts on {judged_id.hex()}: going on at their end would skip records of the new log. Restore the "
-                "topic; or, if it was replaced on purpose, give the event a new version"
-            )
+    async def open(self) -> int:
+        """*Raises* `Fatal` where the verdicts that are there cannot all be known."""
+        self._topic_id = (await self._log.bounds(self._tp)).topic_id
+        judged = await judged_so_far(self._log, self._chain, self._judged)
+        self._origin = judged.origin or Origin(self._topic_id)
+        self._position = self._base = judged.next
+        return self._position
 
     async def take(self, batch: RecordBatch) -> None:
         """Judge while the batch before is on its way, then wait for that one: one produce in flight.

@@ -6,47 +6,79 @@ headers of the last record it wrote (docs/specs/log.md).
 
 import struct
 from collections.abc import Sequence
+from typing import NamedTuple
 
 from dataforge.contracts.model import Contract
 from dataforge.errors import Fatal
 from dataforge.runtime import metrics
 from dataforge.stream.judged import Acceptance, Verdict, unpack
+from dataforge.stream.origin import NO_ID, Mark, Origin
 from dataforge.stream.records import Record, RecordBatch, TopicPartition
 
-from quality_worker.partition import LastRecord, Produced, Sink, Start
+from quality_worker.log import Log
+from quality_worker.partition import Produced, Sink
 
 ORIGIN = "origin"
 JUDGED = "judged"
-_PLACE = struct.Struct(">qq")
+_PLACE = struct.Struct(">qq16sqqI")
+_PLACE_ALONE = struct.Struct(">qq")
+"""As written before the log was remembered too."""
+
+MARK_RECORDS = 50_000
+MARK_MS = 3_600_000
+"""Of log time. Beyond one of the two without a copy, the place is written by itself: what a restart reads again."""
+
+
+class Place(NamedTuple):
+    """Where the writer stood: a judged offset, the acceptance fold's `next` there, and the log it read."""
+
+    position: int = 0
+    accepted_next: int = 0
+    origin: Origin = Origin()
+
+    def header(self) -> tuple[str, bytes]:
+        topic_id, last = self.origin
+        mark = (last.offset, last.timestamp, last.crc) if last else (-1, 0, 0)
+        return JUDGED, _PLACE.pack(self.position, self.accepted_next, topic_id, *mark)
 
 
 class QuarantinePartition:
     """A `PartitionWork` over one judged partition.
 
     *Guarantees*: every accepted record that is not valid is in the quarantine topic, in the same
-    partition; after a crash some are there twice, under the same key: readers keep the first.
+    partition; after a crash some are there twice, under the same key: readers keep the first. A restart
+    reads again what followed the last place, at most `MARK_RECORDS` or `MARK_MS` and a batch.
     """
 
-    def __init__(self, tp: TopicPartition, contract: Contract, sink: Sink, last_record: LastRecord) -> None:
-        self._tp, self._contract, self._sink, self._last_record = tp, contract, sink, last_record
+    def __init__(self, tp: TopicPartition, contract: Contract, sink: Sink, log: Log) -> None:
+        self._tp, self._contract, self._sink, self._log = tp, contract, sink, log
         self._acceptance = Acceptance()
         self._position = 0
+        self._topic_id, self._origin = NO_ID, Origin()
+        self._unmarked, self._unmarked_since_ms = 0, 0
 
     @property
     def position(self) -> int:
         return self._position
 
+    @property
+    def origin(self) -> Origin:
+        return self._origin
+
     async def open(self) -> int:
-        last = await self._last_record(TopicPartition(self._contract.quarantine_topic, self._tp.partition))
-        start = place_of(last) if last else Start()
-        self._acceptance = Acceptance(start.accepted_next)
-        self._position = start.position
+        self._topic_id = (await self._log.bounds(self._tp)).topic_id
+        last = await self._log.last_record(TopicPartition(self._contract.quarantine_topic, self._tp.partition))
+        place = place_of(last) if last else Place()
+        self._origin = place.origin if place.origin.last else Origin(self._topic_id)
+        self._acceptance = Acceptance(place.accepted_next)
+        self._position = place.position
         return self._position
 
     async def take(self, batch: RecordBatch) -> None:
         copies = self._copies(batch.records)
-        if copies:
-            await self._sink.send(self._contract.quarantine_topic, self._tp.partition, copies)
+        marker = self._marker(batch, copied=bool(copies))
+        if copies or marker:
+            await self._sink.send(self._contract.quarantine_topic, self._tp.partition, copies + marker)
             metrics.QUARANTINED.labels(self._contract.quarantine_topic).inc(len(copies))
         self._position = batch.next
 
@@ -63,17 +95,37 @@ class QuarantinePartition:
             if not self._acceptance.accepts(stamp) or stamp.verdict is Verdict.VALID:
                 continue
             origin = f"{self._contract.raw_topic}/{self._tp.partition}/{stamp.src}".encode()
-            place = _PLACE.pack(record.offset + 1, self._acceptance.next)
-            copies.append((origin, record.value, [*record.headers, (ORIGIN, origin), (JUDGED, place)]))
+            place = self._place(record.offset + 1, record)
+            copies.append((origin, record.value, [*record.headers, (ORIGIN, origin), place.header()]))
         return copies
 
+    def _marker(self, batch: RecordBatch, *, copied: bool) -> list[Produced]:
+        """The place by itself, where much was read without a copy: no key and no value, so it is nobody's copy."""
+        if copied:
+            self._unmarked = 0
+        elif batch.records:
+            if not self._unmarked:
+                self._unmarked_since_ms = batch.records[0].timestamp
+            self._unmarked += len(batch.records)
+            last = batch.records[-1]
+            if self._unmarked >= MARK_RECORDS or last.timestamp >= self._unmarked_since_ms + MARK_MS:
+                self._unmarked = 0
+                return [(None, None, [self._place(batch.next, last).header()])]
+        return []
 
-def place_of(copy: Record) -> Start:
-    """Where the writer of this copy stood after it. *Raises* `Fatal` where the record is not a copy."""
-    for name, value in copy.headers:
+    def _place(self, position: int, last: Record) -> Place:
+        return Place(position, self._acceptance.next, Origin(self._topic_id, Mark.of(last)))
+
+
+def place_of(record: Record) -> Place:
+    """Where the writer of this record stood after it. *Raises* `Fatal` where it is none of quality-worker's."""
+    for name, value in record.headers:
         if name == JUDGED and len(value) == _PLACE.size:
-            return Start(*_PLACE.unpack(value))
+            position, accepted_next, topic_id, *mark = _PLACE.unpack(value)
+            return Place(position, accepted_next, Origin(topic_id, Mark(*mark)))
+        if name == JUDGED and len(value) == _PLACE_ALONE.size:
+            return Place(*_PLACE_ALONE.unpack(value))
     raise Fatal(
-        f"the last record of a quarantine topic (offset {copy.offset}) has no 'judged' header: only quality-worker may "
-        "write there; find the other producer, then recreate the topic"
+        f"the last record of a quarantine topic (offset {record.offset}) has no 'judged' header: only quality-worker "
+        "may write there; find the other producer, then recreate the topic"
     )

@@ -10,6 +10,7 @@ from dataforge.alerts import AlertSink
 from dataforge.control import TOPIC, Resumed, encode
 from dataforge.errors import Fatal, Held, Transient
 from dataforge.runtime import metrics
+from dataforge.storage.memory import MemoryStore
 from dataforge.stream.control import Control
 from dataforge.stream.judged import Acceptance, Verdict
 from dataforge.stream.records import RecordBatch, TopicPartition
@@ -19,7 +20,7 @@ from purchase_events import NOW_MS, PURCHASE, bytes_of
 from quality_worker.breaker import Breakers
 from quality_worker.judge import Judge
 from quality_worker.limits import Limits
-from quality_worker.partition import JudgePartition, Start
+from quality_worker.partition import JudgePartition
 
 CONTRACT = PURCHASE.contract
 RAW = [TopicPartition(CONTRACT.raw_topic, n) for n in range(2)]
@@ -43,10 +44,8 @@ class Worker:
                 tp,
                 Judge(PURCHASE),
                 self.log,
-                self.log.read_from,
-                self.log.last_record,
-                landed,
-                bytes(16),
+                self.log,
+                MemoryStore(),
                 self.breakers.of(tp),
             )
             await work.open()
@@ -62,10 +61,6 @@ class Worker:
     async def close(self) -> None:
         for work in self.partitions.values():
             await work.close()
-
-
-async def landed(_: TopicPartition) -> Start:
-    return Start()
 
 
 def log_of(*values: bytes, tps: Iterable[TopicPartition] = RAW[:1]) -> MemoryLog:

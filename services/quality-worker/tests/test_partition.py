@@ -9,12 +9,13 @@ from hypothesis import strategies as st
 
 from dataforge.contracts.load import load_domains
 from dataforge.errors import Fatal
+from dataforge.storage.memory import MemoryStore
 from dataforge.stream.judged import Acceptance, Stamp, Verdict, reason_of
 from dataforge.stream.records import Record, TopicPartition
 from dataforge.testing.log import Fate, MemoryLog
 
 from quality_worker.judge import Judge
-from quality_worker.partition import JudgePartition, Start
+from quality_worker.partition import JudgePartition
 from quality_worker.quarantine import ORIGIN, QuarantinePartition
 
 RETAIL = Path(__file__).parents[3] / "domains" / "retail"
@@ -25,12 +26,8 @@ QUARANTINE = TopicPartition(CONTRACT.quarantine_topic, 0)
 VALUES = [b"", b"not json", b"{}", b"[1]", b"\x00\x00\x00\x00\x01x", b'{"event_id": 1}']
 
 
-async def from_the_beginning(_: TopicPartition) -> Start:
-    return Start()
-
-
-def judge_partition(log: MemoryLog, topic_id: bytes = bytes(16)) -> JudgePartition:
-    return JudgePartition(RAW, Judge(PURCHASE), log, log.read_from, log.last_record, from_the_beginning, topic_id)
+def judge_partition(log: MemoryLog) -> JudgePartition:
+    return JudgePartition(RAW, Judge(PURCHASE), log, log, MemoryStore())
 
 
 async def run(log: MemoryLog, size: int = 3) -> None:
@@ -97,20 +94,6 @@ async def test_a_failed_send_ends_the_worker_with_its_position_unmoved() -> None
     assert worker.position == 3
 
 
-async def test_a_raw_topic_that_was_recreated_is_noticed() -> None:
-    """Going on where the verdicts end would skip as many records of the new log."""
-    log, (old, new) = log_of(3), (b"a" * 16, b"b" * 16)
-    worker = judge_partition(log, old)
-    await worker.open()
-    for batch in log.batches(RAW, 0, 3):
-        await worker.take(batch)
-    await worker.close()
-    for same in (old, bytes(16)):
-        assert await judge_partition(log, same).open() == 3
-    with pytest.raises(Fatal, match="recreated"):
-        await judge_partition(log, new).open()
-
-
 async def test_a_judged_record_says_what_and_why_and_keeps_the_bytes() -> None:
     log = log_of(2)
     await run(log)
@@ -131,7 +114,7 @@ async def test_quarantine_holds_every_rejected_record_through_failed_sends(
     log.fates = list(fates)
 
     async def copy() -> None:
-        worker = QuarantinePartition(JUDGED, CONTRACT, log, log.last_record)
+        worker = QuarantinePartition(JUDGED, CONTRACT, log, log)
         start = await worker.open()
         for batch in log.batches(JUDGED, start, size):
             await worker.take(batch)

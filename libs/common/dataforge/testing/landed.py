@@ -2,12 +2,16 @@
 
 from collections.abc import Sequence
 
+import msgspec
 from hypothesis import strategies as st
 
 from dataforge.storage.chain import Chain
 from dataforge.storage.landing_file import Footer, describe, encode
 from dataforge.storage.memory import MemoryStore
-from dataforge.stream.records import LogRecord
+from dataforge.stream.judged import Acceptance
+from dataforge.stream.origin import Mark
+from dataforge.stream.records import LogRecord, TopicPartition
+from dataforge.testing.log import MemoryLog
 
 TOPIC, PARTITION, TOPIC_ID = "raw.shop.sale.v1", 3, "ab" * 16
 
@@ -38,4 +42,27 @@ async def put_chain(store: MemoryStore, runs: Sequence[Sequence[LogRecord]]) -> 
         following = run[-1].offset + 1
         await store.put_if_absent(chain.key(start), encode(run, footer(run, start, following)))
         start = following
+    return chain
+
+
+async def land_log(store: MemoryStore, log: MemoryLog, tp: TopicPartition, *, size: int = 4) -> Chain:
+    """What `log` holds beyond the chain's end, as objects of at most `size` records; of judged topics, the fold too."""
+    chain = Chain(store, *tp)
+    end = await chain.end()
+    before = end.footer
+    for batch in log.batches(tp, end.next, size):
+        if not batch.records:
+            break
+        said = describe(
+            batch.records, topic=tp.topic, partition=tp.partition, topic_id=log.id_of(tp.topic).hex(),
+            start=batch.start, following=batch.next,
+        )  # fmt: skip
+        if tp.topic.startswith("judged."):
+            acceptance = Acceptance((before and before.accepted_next) or 0)
+            last_src = before.last_src if before else None
+            for _, stamp in acceptance.accepted(batch.records):
+                last_src = Mark(stamp.src, stamp.ts, stamp.crc)
+            said = msgspec.structs.replace(said, accepted_next=acceptance.next, last_src=last_src)
+        await store.put_if_absent(chain.key(batch.start), encode(batch.records, said))
+        before = said
     return chain

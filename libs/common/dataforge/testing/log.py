@@ -109,7 +109,7 @@ class MemoryLog:
             start = batch.next
 
     async def read_from(self, tp: TopicPartition, offset: int) -> AsyncIterator[Sequence[Record]]:
-        yield self.records(tp, offset)
+        yield self.fetch(tp, offset, self.end(tp)).records
 
     async def last_record(self, tp: TopicPartition) -> Record | None:
         records = self.records(tp)
