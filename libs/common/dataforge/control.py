@@ -7,6 +7,8 @@ from typing import Any
 
 import msgspec
 
+from dataforge.alerts import Alert
+
 TOPIC = "control.v1"
 """One partition, kept for ever: a few records for each incident."""
 
@@ -34,6 +36,20 @@ class Resumed(msgspec.Struct, frozen=True, kw_only=True, tag="resumed"):
     at_ms: int
     through: dict[int, int] = {}
     """Partition -> raw offset: records below it are let through whatever becomes of them."""
+
+
+def alert_of(pause: Paused) -> Alert:
+    """The same for everybody who knows the pause, so that repeats are seen as such."""
+    return Alert(
+        kind="topic_paused",
+        severity="critical",
+        at_ms=pause.at_ms,
+        message=f"{pause.topic} is paused: {pause.message}",
+        what_to_do="look at what comes in (docs/runbooks/paused_topic.md), mend what writes it, or the contract; then "
+        f"`dataforge resume {pause.topic}`, with --through to let through what is there",
+        topic=pause.topic,
+        details={"partition": pause.partition, "offset": pause.offset, **pause.details},
+    )
 
 
 Command = Paused | Resumed

@@ -26,6 +26,8 @@ COMMANDS: Mapping[str, str] = {
     "logs": "Show the log of a server or service.",
     "demo": "The whole path on real data, compared with an independent query.",
     "replay": "Turn stored purchases into live events.",
+    "quarantine": "What was rejected, why, and how much of it.",
+    "resume": "Judge a topic again that too many rejections have paused.",
     "domain": "Check a domain folder.",
     "chaos": "Break a stack in every way while events flow, and prove that nothing is lost or counted twice.",
 }

@@ -52,6 +52,7 @@ async def test_a_domain_is_added_to_a_running_stack(dataforge: Run, make_domain:
     assert set(found) == {
         *(f"{kind}.alpha.thing.v1" for kind in ("raw", "judged", "quarantine")),
         "alerts.v1",
+        "control.v1",
         "corrections.v1",
     }
     raw, judged = found["raw.alpha.thing.v1"], found["judged.alpha.thing.v1"]

@@ -106,6 +106,14 @@ async def topic_ids(bootstrap: str, names: Sequence[str]) -> dict[str, bytes]:
         return await reader.topic_ids(names)
 
 
+async def topic_partitions(bootstrap: str, prefix: str = "") -> list[TopicPartition]:
+    """Every partition of the topics whose names begin like this, sorted. *Raises* `Transient` where Kafka is away."""
+    async with _admin(bootstrap) as admin:
+        names = sorted(name for name in await admin.list_topics() if name.startswith(prefix))
+        found = await admin.describe_topics(names) if names else []
+    return sorted(TopicPartition(t["topic"], p["partition"]) for t in found for p in t["partitions"])
+
+
 async def end_offsets(bootstrap: str, tps: Iterable[TopicPartition]) -> dict[TopicPartition, int]:
     """Where each partition's log ends now (the offset the next record gets). *Raises* `Transient`."""
     async with RangeReader(bootstrap) as reader:
@@ -173,6 +181,12 @@ class RangeReader:
         """Where each partition's log begins: what retention has left."""
         begins = await _or_transient(self._kafka.beginning_offsets([KafkaTopicPartition(*tp) for tp in tps]))
         return {TopicPartition(*tp): begin for tp, begin in begins.items()}
+
+    async def offset_at(self, tp: TopicPartition, at_ms: int) -> int:
+        """The first offset appended at this time or later; the log's end where there is none yet."""
+        kafka_tp = KafkaTopicPartition(*tp)
+        found = (await _or_transient(self._kafka.offsets_for_times({kafka_tp: at_ms})))[kafka_tp]
+        return found.offset if found is not None else (await self.end_offsets([tp]))[tp]
 
     async def read(self, tp: TopicPartition, start: int, end: int) -> AsyncIterator[list[ConsumerRecord]]:
         """The records with start <= offset < end, in order, in lists.

@@ -6,13 +6,20 @@ from typing import Annotated
 import typer
 
 from devstack.settings import default_data_dir
+from devstack.stack import Stack
 
 Data = Annotated[
     Path | None,
     typer.Option("--data", help="The stack's data folder; default DATAFORGE_DATA, else .dataforge in the repo."),
 ]
+Bootstrap = Annotated[str | None, typer.Option("--bootstrap", help="Another Kafka than the stack's, HOST:PORT.")]
 Json = Annotated[bool, typer.Option("--json", help="For machines: one JSON document on standard output.")]
 
 
 def data_dir(given: Path | None) -> Path:
     return given.expanduser().absolute() if given else default_data_dir()
+
+
+def kafka_of(bootstrap: str | None, data: Path | None) -> str:
+    """*Raises* `StackError` where neither is given and no stack runs."""
+    return bootstrap or Stack.attach(data_dir(data)).endpoints().kafka
