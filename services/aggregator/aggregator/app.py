@@ -13,9 +13,13 @@ from dataforge.contracts.model import Domain
 from dataforge.errors import Transient
 from dataforge.state.redis import RedisState
 from dataforge.state.store import StateWriter
+from dataforge.storage.history import LandedHistory
+from dataforge.storage.objects import ObjectStore
+from dataforge.storage.s3 import S3Store
 from dataforge.stream.app import StreamApp
+from dataforge.stream.kafka_log import KafkaLog
 from dataforge.stream.records import TopicPartition
-from dataforge.stream.work import Source
+from dataforge.stream.work import Log, Source
 
 from aggregator.compile import Compiled, compile_event
 from aggregator.partition import AggregatorPartition, Pace, wall_ms
@@ -26,30 +30,35 @@ def build(settings: AggregatorSettings) -> StreamApp:
     domains = load_domains(settings.domain_folders)
     state = RedisState(settings.redis_url, feed_cap=settings.feed_cap)
     pace = Pace(settings.commit_interval_ms / 1000, settings.commit_max_rows, settings.idle_after_ms / 1000)
+    log = KafkaLog(settings.kafka)
+    store = S3Store(settings.s3_bucket, endpoint=settings.s3_endpoint, region=settings.s3_region)
+    source = aggregate(domains, state, log, store, time.monotonic, pace)
     return StreamApp(
         "aggregator",
         settings,
-        [aggregate(domains, state, time.monotonic, pace)],
+        [source],
         checks={"state": partial(_reachable, state)},
-        startup=[state.reached],
-        shutdown=[state.close],
+        startup=[state.reached, store.open, lambda: log.topic_ids(source.topics)],
+        shutdown=[log.close, store.close, state.close],
     )
 
 
 def aggregate(
     domains: Sequence[Domain],
     state: StateWriter,
+    log: Log,
+    store: ObjectStore,
     clock: Callable[[], float],
     pace: Pace,
     now_ms: Callable[[], int] = wall_ms,
 ) -> Source:
-    """What this worker does, over any state store and clocks."""
+    """What this worker does, over any state store, log, object store and clocks."""
     compiled = compile_domains(domains)
 
     def open_partition(tp: TopicPartition) -> AggregatorPartition:
-        return AggregatorPartition(tp, compiled[tp.topic], state, clock, pace, now_ms)
+        return AggregatorPartition(tp, compiled[tp.topic], state, clock, pace, now_ms, log)
 
-    return Source("judged", sorted(compiled), open_partition)
+    return Source("judged", sorted(compiled), open_partition, log, LandedHistory(store))
 
 
 def compile_domains(domains: Sequence[Domain]) -> dict[str, Compiled]:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from dataforge.stream.judged import Acceptance, Stamp, Verdict, reason_of, unpack
+from dataforge.stream.origin import NO_ID
 from dataforge.stream.records import Record
 
 from aggregator.contribute import Contribute, Pending, Revised
@@ -53,6 +54,9 @@ class Fold:
     """Minute of raw append time -> counts by outcome, and where its first accepted record stands."""
     last: Fingerprint | None = None
     topic_id: bytes = b""
+    """Of the raw log, as the last accepted record says."""
+    judged_id: bytes = NO_ID
+    """Of the log that is folded, as its owner saw it."""
     pending: list[Pending] = field(init=False)
     revised: list[Revised] = field(default_factory=list)
     new_ids: dict[int, list[str]] = field(default_factory=dict)

@@ -12,7 +12,9 @@ from dataforge.runtime.tracing import batch_trace
 from dataforge.state.model import Commit
 from dataforge.state.store import StateWriter
 from dataforge.stream.judged import Stamp
+from dataforge.stream.origin import NO_ID, Mark, Origin
 from dataforge.stream.records import RecordBatch, TopicPartition
+from dataforge.stream.work import Log
 
 from aggregator.compile import Compiled
 from aggregator.fold import Fold
@@ -57,7 +59,10 @@ class AggregatorPartition:
         clock: Callable[[], float],
         pace: Pace = Pace(),
         now_ms: Callable[[], int] = wall_ms,
+        log: Log | None = None,
     ) -> None:
+        """`log` tells which log the state is of; without one the state does not say."""
+        self._log, self._origin = log, Origin()
         self._tp, self._compiled, self._store, self._clock, self._pace = tp, compiled, store, clock, pace
         self._now_ms = now_ms
         self._claim = ""
@@ -76,6 +81,10 @@ class AggregatorPartition:
         return self._committed
 
     @property
+    def origin(self) -> Origin:
+        return self._origin
+
+    @property
     def fold(self) -> Fold:
         return self._fold
 
@@ -89,8 +98,16 @@ class AggregatorPartition:
         loaded = await self._store.load(self._compiled.name, self._tp.partition, self._compiled.event.lateness_ms)
         self._fold, self._windows = restore(self._compiled, loaded)
         self._committed = self._fold.position
+        await self._learn_origin()
         self._checked = self._accepted = self._clock()
         return self._committed
+
+    async def _learn_origin(self) -> None:
+        last = Mark(*self._fold.last) if self._fold.last else None
+        if self._log is not None:
+            seen = (await self._log.bounds(self._tp)).topic_id
+            stored, self._fold.judged_id = self._fold.judged_id, seen
+            self._origin = Origin(seen if stored == NO_ID else stored, last)
 
     async def take(self, batch: RecordBatch) -> None:
         if self._unsafe is not None:

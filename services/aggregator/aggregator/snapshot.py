@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 
 from dataforge.state.model import Commit, Loaded, Settlement
+from dataforge.stream.origin import NO_ID
 
 from aggregator.compile import Compiled
 from aggregator.dedupe import MINUTE_MS, SeenIds
@@ -37,6 +38,7 @@ def restore(compiled: Compiled, loaded: Loaded) -> tuple[Fold, Windows]:
         ledger={minute: dict(counts) for minute, counts in loaded.ledger.items()},
         last=Fingerprint(*json.loads(meta["fp"])) if meta.get("fp") else None,
         topic_id=bytes.fromhex(meta.get("topic_id", "")),
+        judged_id=bytes.fromhex(meta.get("judged_id", "")) or NO_ID,
         stored_ids=stored_ids,
     )
     fold.forgotten += fold.seen.advance(fold.clock)
@@ -91,6 +93,7 @@ def _meta(compiled: Compiled, fold: Fold, windows: Windows) -> dict[str, str]:
         "watermark": str(fold.watermark),
         "clock": str(fold.clock),
         "topic_id": fold.topic_id.hex(),
+        "judged_id": fold.judged_id.hex(),
         "fp": json.dumps(fold.last) if fold.last else "",
         "domain": str(compiled.domain_fingerprint),
     }
