@@ -19,9 +19,12 @@ from dataforge.runtime.process import run
 from dataforge.runtime.settings import load_settings
 from dataforge.runtime.tracing import configure_tracing, stop_tracing
 from dataforge.state.redis import RedisState
+from dataforge.storage.history import LandedHistory
 from dataforge.storage.s3 import S3Store
+from dataforge.stream.kafka_log import KafkaLog
 
 from query_api.app import build
+from query_api.receipt.past import Past
 from query_api.settings import ApiSettings
 
 STORE_ANSWER_S = 3.0
@@ -38,10 +41,10 @@ class Server(uvicorn.Server):
 
 async def main(stop: asyncio.Event, settings: ApiSettings) -> None:
     domains, state = load_domains(settings.domain_folders), RedisState(settings.redis_url)
-    async with watched(settings, domains, state) as (observer, watch):
+    async with outside(settings, domains, state) as (observer, watch, past):
         server = Server(
             uvicorn.Config(
-                build(settings, domains, state, observer, watch),
+                build(settings, domains, state, observer, watch, past),
                 host=settings.host,
                 port=settings.port,
                 ws="none",  # an upgrade is answered by 426, not taken
@@ -66,10 +69,10 @@ async def main(stop: asyncio.Event, settings: ApiSettings) -> None:
 
 
 @asynccontextmanager
-async def watched(
+async def outside(
     settings: ApiSettings, domains: Sequence[Domain], state: RedisState
-) -> AsyncIterator[tuple[Observer, LedgerWatch]]:
-    """The ledger's eyes, looking on until the end. Kafka and the object store may be away."""
+) -> AsyncIterator[tuple[Observer, LedgerWatch, Past]]:
+    """What is read of Kafka and the object store, both of which may be away; the watch looks on until the end."""
     store = S3Store(
         settings.s3_bucket,
         endpoint=settings.s3_endpoint,
@@ -77,7 +80,7 @@ async def watched(
         timeout_s=STORE_ANSWER_S,
         patience_s=STORE_ANSWER_S,
     )
-    logs, book = KafkaEnds(settings.kafka), KafkaBook(settings.kafka)
+    logs, book, log = KafkaEnds(settings.kafka), KafkaBook(settings.kafka), KafkaLog(settings.kafka)
     observer = Observer(state, store, logs)
     watch = LedgerWatch(
         observer, domains, logs=logs, book=book,
@@ -86,12 +89,13 @@ async def watched(
     await store.open()
     looking = asyncio.create_task(watch.run())
     try:
-        yield observer, watch
+        yield observer, watch, Past(log, LandedHistory(store))
     finally:
         looking.cancel()
         with suppress(asyncio.CancelledError):
             await looking
         await book.close()
+        await log.close()
         await logs.close()
         await store.close()
         await state.close()

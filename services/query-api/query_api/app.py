@@ -16,13 +16,14 @@ from dataforge.ledger.observe import Observer
 from dataforge.ledger.watch import LedgerWatch
 from dataforge.state.store import StateReader
 
-from query_api import errors, health, kpis, ledger, live
+from query_api import errors, health, kpis, ledger, live, receipts
 from query_api.auth import bearer, no_upgrade
 from query_api.measured import Measured
 from query_api.reads import Reader
+from query_api.receipt.past import Past
 from query_api.settings import ApiSettings
 
-DESCRIPTION = """Live KPIs of all domains, and the ledger of what became of every record.
+DESCRIPTION = """Live KPIs of all domains, the ledger of what became of every record, and receipts of single ones.
 
 Authenticate with `Authorization: Bearer <token>`. Every error is `{"error": {"code", "message", "hint"}}`.
 The same KPIs are pushed over WebSocket (`dataforge.v1`); `GET /metrics` names its address."""
@@ -34,8 +35,11 @@ def build(
     state: StateReader,
     observer: Observer | None = None,
     watch: LedgerWatch | None = None,
+    past: Past | None = None,
 ) -> FastAPI:
-    """Without `observer` the ledger is compared with nothing outside of the state; without `watch` none looks on."""
+    """Without `observer` the ledger is compared with nothing outside of the state, without `watch` none looks on, and
+    without `past` there are no receipts.
+    """
     catalogue = Catalogue(domains)
     observer = observer or Observer(state, None, None)
     watch = watch or LedgerWatch(observer, catalogue.domains)
@@ -46,6 +50,7 @@ def build(
     guards = (token, errors.known_parameters)
     app.include_router(kpis.router(catalogue, Reader(state), settings.ws_url, (no_upgrade(settings.ws_url), *guards)))
     app.include_router(ledger.router(catalogue, observer, watch, guards))
+    app.include_router(receipts.router(catalogue, state, observer, past, guards))
     app.include_router(health.router(catalogue, state, watch, guards))
     app.include_router(live.router())
     app.add_middleware(Measured)

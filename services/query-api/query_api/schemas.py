@@ -179,6 +179,70 @@ class LedgerAnswer(Model):
     events: list[EventLedger]
 
 
+class LandingStage(Model):
+    state: Literal["landed", "pending", "unknown"] = Field(
+        description="pending: received, not landed yet; unknown: the object store is away"
+    )
+    object: str | None = Field(description="Key of the object that holds it")
+
+
+class JudgingStage(Model):
+    state: Literal["judged", "pending", "missing"] = Field(
+        description="pending: not judged yet; missing: the judged log goes on without it, which must never be"
+    )
+    position: int | None = Field(description="Offset of its record in the judged topic")
+    verdict: Literal["valid", "quarantined", "undecodable"] | None
+    reason: str | None = Field(default=None, description="Why it is not valid")
+    warnings: list[str] = Field(description="Quality rules that only warn")
+
+
+class ReceiptWindow(Model):
+    metrics: list[str]
+    by: list[str]
+    window: str = Field(examples=["1m"])
+    start: str
+    labels: dict[str, str] = Field(description="`__other__` where the table had reached its cap of labels")
+
+
+class CountingStage(Model):
+    state: Literal["counted", "duplicate", "late", "none", "pending", "unknown"] = Field(
+        description="none: it is not valid; pending: not counted yet; unknown: older than the ledger's minutes are kept"
+    )
+    event_id: str | None
+    event_time: str | None
+    watermark: str | None = Field(description="Of its partition, before it")
+    duplicate_of: int | None = Field(default=None, description="Raw offset of the record with the same id that came first")
+    late_by_ms: int | None = Field(default=None, description="How far event time + lateness lay below the watermark")
+    windows: list[ReceiptWindow] = Field(description="Where it is counted")
+    visible_since: str | None = Field(description="Time of day of the commit that made it visible")
+    visible_before: str | None = Field(default=None, description="Where the feed no longer says when: visible by then")
+
+
+class ReceiptAnswer(Model):
+    topic: str
+    partition: int
+    offset: int
+    appended: str | None = Field(description="Append time in the raw log")
+    landing: LandingStage
+    judging: JudgingStage
+    counting: CountingStage
+
+
+class SearchedPartition(Model):
+    topic: str
+    partition: int
+    records: int = Field(description="Judged records that were looked at")
+    since: str | None = Field(description="Append time of the first of them")
+    until: str | None
+
+
+class SearchAnswer(Model):
+    event_id: str
+    since: str
+    searched: list[SearchedPartition] = Field(description="What the answer is about: other records were not looked at")
+    receipts: list[ReceiptAnswer] = Field(description="At most 100 an event type")
+
+
 class PipelinePartition(PartitionPlace):
     partition: int
     started: bool = Field(description="A worker has committed to this partition's state")

@@ -277,7 +277,9 @@ async def test_known_metrics_are_listed_where_one_is_unknown(api: httpx.AsyncCli
 
 
 @pytest.mark.parametrize("headers", [{}, {"Authorization": "Bearer guess"}, {"Authorization": "Basic bGV0LW1lLWlu"}])
-@pytest.mark.parametrize("path", ["/metrics", "/ledger", "/health/pipelines"])
+@pytest.mark.parametrize(
+    "path", ["/metrics", "/ledger", "/receipts/t/0/0", "/receipts?event_id=1", "/health/pipelines"]
+)
 async def test_without_the_token_nothing_is_told(api: httpx.AsyncClient, path: str, headers: dict[str, str]):
     answer = await api.get(path, headers={"Authorization": ""} | headers)
     assert answer.status_code == 401

@@ -4,6 +4,7 @@ import asyncio
 from array import array
 from bisect import bisect_right
 from collections import Counter
+from collections.abc import Sequence
 
 from dataforge.ledger.balance import MINUTE_MS, Landed
 from dataforge.storage.chain import Chain
@@ -36,6 +37,11 @@ class LandedMinutes:
             return None
         at = bisect_right(self._starts, offset)
         return self.chain.key(self._starts[at - 1]) if at else None
+
+    @property
+    def starts(self) -> Sequence[int]:
+        """Where its objects start, as of the last refresh."""
+        return self._starts
 
     async def refresh(self, from_ms: int) -> Landed:
         """What is landed now; rows of minutes before `from_ms` are of no interest.

@@ -1,0 +1,1 @@
+"""Where is my event? Found from the stages' positions; nothing is stored per event."""
