@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -55,8 +55,11 @@ class Director:
     def struck(self) -> list[Struck]:
         return [Struck(h.planned.number, h.injected_s, h.healed_s, h.ends) for h in self.happened if h.healed_s]
 
-    def hits(self, stages: dict[int, dict[str, float | None]]) -> list[Hit]:
-        return [self._hit(h, stages.get(h.planned.number, {})) for h in self.happened]
+    def hits(self, stages: Mapping[int, dict[str, float | None]], final: Collection[str] = ()) -> list[Hit]:
+        """For the report. From a final kind nothing recovers: it has no seconds."""
+        return [
+            self._hit(h, {} if h.planned.kind in final else stages.get(h.planned.number, {})) for h in self.happened
+        ]
 
     async def run(self, schedule: Sequence[Planned]) -> None:
         """*Raises* what a fault fails with other than `NotInForce`."""

@@ -12,7 +12,7 @@ A fault object is drawn once, with everything random about it decided, and lives
 import random
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from devstack.errors import StackError
 from devstack.model import Endpoints
@@ -61,6 +61,15 @@ class Fault(Protocol):
     async def inject(self, stage: Stage) -> None: ...
 
     async def heal(self, stage: Stage) -> None: ...
+
+
+@runtime_checkable
+class FinalFault(Fault, Protocol):
+    """One that ends the work on its topic: nothing recovers from it, and that is what is checked."""
+
+    async def check(self, stage: Stage) -> list[str]:
+        """What is wrong afterwards, in words; empty where the platform did as it must."""
+        ...
 
 
 def _always() -> str | None:

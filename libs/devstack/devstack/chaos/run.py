@@ -3,14 +3,12 @@
 import asyncio
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import msgspec
-
 from devstack.chaos.director import Director
-from devstack.chaos.fault import Kind, Stage
+from devstack.chaos.fault import FinalFault, Kind, Stage
 from devstack.chaos.recovery import recoveries
 from devstack.chaos.report import Report, assess, with_verdict
 from devstack.chaos.schedule import Planned, schedule
@@ -28,9 +26,9 @@ from devstack.replay.replay import partition_count, replay
 from devstack.replay.send import make_producer
 
 DIRT = Faults(duplicates=0.01, late=0.01, out_of_order=0.01, malformed=0.005)
-_SPARE = 1.35
+_SPARE, _SPARE_S = 1.25, 120.0
 """How much longer than planned the events would last: faults may wait for recoveries."""
-_LOOK_S = 0.2
+_LOOK_S, _STOP_S = 0.2, 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +38,7 @@ class Options:
     seed: int
     kinds: Mapping[str, Kind]
     rate: float = 900.0
-    """Events a second; lowered where the source data would not last."""
+    """Events a second; lower where the source data would not last."""
     max_recovery_s: float = 15.0
     stalled_s: float = 120.0
     """How long nothing may move at the end before the run gives up."""
@@ -81,23 +79,22 @@ class Run:
             try:
                 async with watch.watching():
                     director = await self._attack(stage, seen, watch)
-                    settled = await self._settle(seen, watch, tapes)
-                    collected = await self._collect(seen) if settled else None
-                    self.problems += [] if settled else ["nothing could be compared"]
+                    report = await self._compared(stage, seen, watch, tapes)
+                    await self._end(stage, director)
             finally:
                 for tape in tapes:
                     tape.cancel()
-                ended = await asyncio.gather(*tapes, return_exceptions=True)
-            self.problems += [f"a tape broke: {error}" for error in ended if isinstance(error, Exception)]
-            report = self._observed(stage, director, watch, seen)
-            if collected is not None:
-                report = await self._examined(stage, report, collected)
+                await asyncio.gather(*tapes, return_exceptions=True)
+        report.problems += [*self.problems, *director.missed]
+        report.faults = director.counts
+        report.recovery_s = director.hits(recoveries(director.struck(), watch.histories), self._final)
         return assess(report, wanted=self.options.faults, max_recovery_s=self.options.max_recovery_s)
 
     async def _attack(self, stage: Stage, seen: Witnesses, watch: Watch) -> Director:
         """Replay at a steady rate until the time is over and every fault has happened."""
-        rate = min(self.options.rate, ROWS / (self.options.minutes * 60 * _SPARE))
-        purchases = read_purchases(min(ROWS, round(rate * self.options.minutes * 60 * _SPARE)))
+        length_s = self.options.minutes * 60 * _SPARE + _SPARE_S
+        rate = min(self.options.rate, ROWS / length_s)
+        purchases = read_purchases(round(rate * length_s))
         director = Director(stage, watch, patience_s=2 * self.options.max_recovery_s)
         over_s = director.begin_s + self.options.minutes * 60
         attacked = asyncio.Event()
@@ -115,7 +112,7 @@ class Run:
                 )
             )
             cutting = asyncio.create_task(seen.keep_cutting(self.options.seed))
-            attacking = asyncio.create_task(director.run(self.planned()))
+            attacking = asyncio.create_task(director.run([p for p in self.planned() if p.kind not in self._final]))
             try:
                 with self.show(director, watch):
                     await asyncio.wait({attacking, replaying}, return_when=asyncio.FIRST_COMPLETED)
@@ -129,7 +126,6 @@ class Run:
                 for task in (attacking, cutting, replaying):
                     task.cancel()
                 await asyncio.gather(attacking, cutting, replaying, return_exceptions=True)
-        self.problems += director.missed
         return director
 
     async def _settle(self, seen: Witnesses, watch: Watch, tapes: Sequence[asyncio.Task[None]]) -> bool:
@@ -140,7 +136,10 @@ class Run:
             left = sum(watch.lag().values())
             if left < least:
                 least, moved_s = left, time.monotonic()
-            if time.monotonic() - moved_s > self.options.stalled_s or any(tape.done() for tape in tapes):
+            if broken := [tape for tape in tapes if tape.done()]:
+                self.problems += [f"the tape of {tape.get_name()} broke: {tape.exception()}" for tape in broken]
+                return False
+            if time.monotonic() - moved_s > self.options.stalled_s:
                 behind = watch.lag()
                 said = ", ".join(f"{stage} by {behind[stage]} records" for stage in late)
                 self.problems.append(f"nothing moves any more, and behind are: {said}")
@@ -152,6 +151,34 @@ class Run:
             except (BrokenPromise, Refused, TimeoutError) as error:
                 self.problems.append(f"a live client: {error}")
         return True
+
+    async def _compared(
+        self, stage: Stage, seen: Witnesses, watch: Watch, tapes: Sequence[asyncio.Task[None]]
+    ) -> Report:
+        """The report but for what is told of the faults."""
+        settled = await self._settle(seen, watch, tapes)
+        report = Report(
+            seed=self.options.seed,
+            faults={},
+            lost=0,
+            double_counted=0,
+            wrong_windows=0,
+            recovery_s=[],
+            recovery_max_s=None,
+            minutes=self.options.minutes,
+            events=sum(seen.raw.next.values()),
+            ws=seen.ws(),
+            restarts=sum(program.restarts for program in stage.stack.state().programs),
+        )
+        reach = stage.direct
+        try:
+            if settled:
+                with Api(reach.api_url, reach.api_token) as api:
+                    return with_verdict(report, await examine(await self._collect(seen), api))
+        except NoAnswer as error:
+            self.problems.append(str(error))
+        report.problems.append("nothing was compared")
+        return report
 
     async def _collect(self, seen: Witnesses) -> Collected:
         return Collected(
@@ -166,28 +193,25 @@ class Run:
             screens=[(view, list(live.rows.values())) for view, live in zip(VIEWS, seen.views, strict=True)],
         )
 
-    def _observed(self, stage: Stage, director: Director, watch: Watch, seen: Witnesses) -> Report:
-        return Report(
-            seed=self.options.seed,
-            faults=director.counts,
-            lost=0,
-            double_counted=0,
-            wrong_windows=0,
-            recovery_s=director.hits(recoveries(director.struck(), watch.histories)),
-            recovery_max_s=None,
-            problems=self.problems,
-            minutes=self.options.minutes,
-            events=sum(seen.raw.next.values()),
-            ws=seen.ws(),
-            restarts=sum(program.restarts for program in stage.stack.state().programs),
-        )
-
-    async def _examined(self, stage: Stage, report: Report, collected: Collected) -> Report:
-        reach = stage.direct
-        try:
-            with Api(reach.api_url, reach.api_token) as api:
-                return with_verdict(report, await examine(collected, api))
-        except NoAnswer as error:
-            return msgspec.structs.replace(
-                report, problems=[*report.problems, f"the windows were not compared: {error}"]
+    async def _end(self, stage: Stage, director: Director) -> None:
+        """The faults after which nothing can be compared any more, under a replay of new events."""
+        for planned in (p for p in self.planned() if p.kind in self._final):
+            more = ReplayOptions(rate=self.options.rate, seed=self.options.seed, pass_=2)
+            producer = make_producer(stage.direct.kafka)
+            await producer.start()
+            sending = asyncio.create_task(
+                replay(producer, read_purchases(), more, self.horizons, topic=stage.raw_topic)
             )
+            try:
+                await director.run([planned])
+            finally:
+                sending.cancel()
+                await asyncio.gather(sending, return_exceptions=True)
+                with suppress(TimeoutError):  # what it still holds is for a log that is gone
+                    await asyncio.wait_for(producer.stop(), _STOP_S)
+            if isinstance(planned.fault, FinalFault):
+                self.problems += await planned.fault.check(stage)
+
+    @property
+    def _final(self) -> set[str]:
+        return {kind.name for kind in self.options.kinds.values() if kind.final}

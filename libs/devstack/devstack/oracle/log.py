@@ -86,9 +86,10 @@ class Copies:
         """Per partition the largest raw offset that has a copy."""
 
     def __call__(self, partition: int, records: Sequence[ConsumerRecord[bytes, bytes]]) -> list[list[Any]]:
-        srcs = [int((r.key or b"").decode().rpartition("/")[2]) for r in records]
+        copies = [r for r in records if r.key]  # the others only mark how far the writer was
+        srcs = [int((r.key or b"").decode().rpartition("/")[2]) for r in copies]
         self.newest[partition] = max([self.newest.get(partition, -1), *srcs])
-        return [[partition] * len(records), srcs, [crc32(r.value or b"") for r in records]]
+        return [[partition] * len(copies), srcs, [crc32(r.value or b"") for r in copies]]
 
 
 def batch_of(schema: pa.Schema, columns: list[list[Any]]) -> pa.RecordBatch:
