@@ -5,6 +5,7 @@ rights but user namespaces. It outlives a killed store; it ends with whoever ent
 """
 
 import asyncio
+import errno
 import os
 import shutil
 import subprocess
@@ -19,7 +20,7 @@ from devstack.errors import StackError
 from devstack.paths import StackPaths
 
 _HOLD = 'mount -t tmpfs -o "size=$1m,mode=0700" tmpfs "$2" && mkdir "$2/objects" && echo mounted && exec cat'
-_ATTEMPTS = 50
+_STEP_BYTES = 16 * 1024 * 1024
 _UNSHARE = ("unshare", "--user", "--map-root-user", "--mount", "--")
 
 
@@ -79,15 +80,16 @@ class Ballast:
         return self._file is not None
 
     def fill(self, free_bytes: int) -> int:
-        """Returns what is left, which others may have made less. *Raises* `OSError`."""
+        """Returns what is left, which others may have made less. *Raises* `OSError` other than a full disk."""
         with self._mounted().open("wb") as ballast:
-            for attempt in range(_ATTEMPTS):
+            step = _STEP_BYTES
+            while step and (excess := _free_bytes(ballast) - free_bytes) > 0:
                 try:
-                    os.posix_fallocate(ballast.fileno(), 0, max(1, _free_bytes(ballast) - free_bytes))
-                    break
-                except OSError:  # somebody wrote between the question and the request
-                    if attempt == _ATTEMPTS - 1:
+                    os.posix_fallocate(ballast.fileno(), os.fstat(ballast.fileno()).st_size, min(step, excess))
+                except OSError as error:
+                    if error.errno != errno.ENOSPC:
                         raise
+                    step //= 2  # somebody wrote between the question and the request
             return _free_bytes(ballast)
 
     def drop(self) -> None:

@@ -20,7 +20,7 @@ from devstack.paths import StackPaths
 from devstack.replay.replay import TOPIC
 from devstack.stack import Stack
 
-OBJECTS_MIB = 1_024
+OBJECTS_MIB = 512
 """The object store's disk: enough for some millions of events, and filled in a moment."""
 
 
