@@ -51,6 +51,13 @@ _RESPONSES: dict[int | str, dict[str, Any]] = {
         (404, "unknown_topic", "there is no raw topic 'raw.bank.payment.v1'", "there are: raw.retail.purchase.v1"),
         (404, "unknown_partition", "raw.retail.purchase.v1 has no partition 9", "there are 0 to 3"),
         (404, "unknown_offset", "raw.retail.purchase.v1/3 ends at 4712: no record has offset 9000 yet", "…"),
+        (410, "gone", "the log and its chain begin at 100", "neither the log nor its landing chain can be read there"),
+        (
+            422,
+            "bad_parameter",
+            "offset: Input should be a valid integer",
+            "openapi.json says what each parameter may be",
+        ),
         (503, "unavailable", "Kafka does not answer", "try again; /readyz on the admin port says when it is back"),
     ),
 }
@@ -99,7 +106,7 @@ def router(
     @routes.get(
         "/receipts",
         summary="What became of the records with an event id",
-        responses={code: _RESPONSES[code] for code in (401, 503)},
+        responses={code: _RESPONSES[code] for code in (401, 410, 422, 503)},
     )
     async def search(
         event_id: Annotated[str, Query(min_length=1, description="Value of the contract's id field")],

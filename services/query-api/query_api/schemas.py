@@ -211,7 +211,7 @@ class CountingStage(Model):
     event_id: str | None
     event_time: str | None
     watermark: str | None = Field(description="Of its partition, before it")
-    duplicate_of: int | None = Field(default=None, description="Raw offset of the record with the same id that came first")
+    duplicate_of: int | None = Field(default=None, description="Raw offset of the first record with its id")
     late_by_ms: int | None = Field(default=None, description="How far event time + lateness lay below the watermark")
     windows: list[ReceiptWindow] = Field(description="Where it is counted")
     visible_since: str | None = Field(description="Time of day of the commit that made it visible")
