@@ -38,6 +38,7 @@ class CatchUp:
     ) -> None:
         self._tp, self._log, self._history = tp, log, history
         self._position, self._last, self._bounds = position, origin.last, bounds
+        self._checked = False
 
     @property
     def needed(self) -> bool:
@@ -58,7 +59,9 @@ class CatchUp:
         """
         if self._history is None:
             raise self._lost(self._position)
-        await self._check_last(self._history)
+        if not self._checked:
+            await self._check_last(self._history)
+            self._checked = True
         while self._bounds.begin > self._position:
             logger.info(
                 "%s/%d: the log begins at %d, reading on from its landing chain at %d",

@@ -196,6 +196,9 @@ class Lane:
         """The core rule: only the batch that begins where the last one ended counts."""
         if batch.start < self.next:
             metrics.STALE_BATCHES.labels(self.tp.topic).inc()
+            # What a rebalance overtook may end beyond what is due: the consumer will not bring that end again.
+            if batch.next > self.next:
+                self._seek(self.tp, self.next)
             return
         if batch.start > self.next:
             metrics.GAPS.labels(self.tp.topic).inc()
@@ -229,6 +232,10 @@ class Lane:
         except Transient as error:
             self._note(named, error)
             await self._pause(error.retry_after_s)
+
+        async def again() -> T:  # a coroutine function: of any other one tenacity would not await the result
+            return await call()
+
         # Only the unhappy path pays for the machinery.
         retrying = AsyncRetrying(
             retry=retry_if_exception_type(Transient),
@@ -236,7 +243,7 @@ class Lane:
             sleep=self._pause,
             before_sleep=lambda state: self._note(named, _error(state)),
         )
-        return await retrying(call)
+        return await retrying(again)
 
     def _note(self, watched: str, error: BaseException | None) -> None:
         if isinstance(error, Held):
