@@ -106,6 +106,18 @@ async def test_a_stale_batch_is_dropped() -> None:
     await rig.lanes.close()
 
 
+async def test_a_stale_batch_that_ends_beyond_what_is_due_seeks_again() -> None:
+    work = Work(TP, start=4)
+    rig = Rig(work)
+    await rig.lanes.open([TP])
+    rig.lanes.offer(batch(3, 6))
+    assert await asyncio.wait_for(rig.sought.get(), 5) == (TP, 4)
+    rig.lanes.offer(batch(4, 6))
+    await work.until(lambda: work.position == 6)
+    assert work.taken == [4, 5]
+    await rig.lanes.close()
+
+
 async def test_a_gap_seeks_again_and_takes_nothing_of_it() -> None:
     work = Work(TP)
     rig = Rig(work)
