@@ -142,7 +142,9 @@ class MemoryState:
         if not found:
             self._changed.clear()
             try:
-                await asyncio.wait_for(self._changed.wait(), block_ms / 1000)
+                # Not wait_for: on Python 3.11 it can swallow the cancellation of whoever follows the feed.
+                async with asyncio.timeout(block_ms / 1000):
+                    await self._changed.wait()
             except TimeoutError:
                 return []
             found = self._after(cursors)

@@ -1,0 +1,303 @@
+"""Clients that are cut and come back, stores that forget and feeds that are trimmed: no frame may show anything
+but the rows of the place that its token names.
+"""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from dataforge.kpi.catalogue import Catalogue, Selection
+from dataforge.kpi.instants import instant
+from dataforge.kpi.query import KpiRow, rolling_rows, window_rows
+from dataforge.state.memory import MemoryState
+from dataforge.state.model import PartitionRead
+from dataforge.testing.kpis import KpiWriter, sale, sample_domain
+
+from devstack.oracle.live import Screen, cell
+from ws_gateway.feed import Follower
+from ws_gateway.hub import Hub
+from ws_gateway.place import At, token_from
+from ws_gateway.protocol import Resync, ServerMessage
+from ws_gateway.subscription import Subscription
+
+T0 = 1_700_000_000_000 // 60_000 * 60_000
+DOMAIN = sample_domain()
+NAME = DOMAIN.events[0].contract.name
+CATALOGUE = Catalogue([DOMAIN])
+PARTITIONS = range(2)
+
+
+def select(**question: Any) -> Selection:
+    return CATALOGUE.select(**{"metric": "revenue", "window": "10s", "by": ("store",)} | question)
+
+
+class History:
+    """The store, its writers, and what every partition said at every place it ever had."""
+
+    def __init__(self, selection: Selection, limit: int, feed_cap: int) -> None:
+        self.selection, self.limit = selection, limit
+        self.state = MemoryState(feed_cap=feed_cap)
+        self._claims = 0
+        self._batches: list[list[list[Any]]] = [[] for _ in PARTITIONS]
+        self._saved: list[tuple[Any, list[list[list[Any]]]]] = []
+        self.writers = [KpiWriter(self.state, DOMAIN, p) for p in PARTITIONS]
+        self._reads: dict[tuple[int, str], PartitionRead] = {
+            (p, ""): PartitionRead(p, 0, 0, 0, "", "") for p in PARTITIONS
+        }
+
+    async def open(self) -> "History":
+        for p in PARTITIONS:
+            await self.claim(p)
+        self.save()
+        return self
+
+    async def claim(self, p: int) -> None:
+        """A new owner, who is told nothing that the store does not know."""
+        self._claims += 1
+        aside, writer = MemoryState(), KpiWriter(self.state, DOMAIN, p)
+        writer._state = aside
+        await writer.open("aside")
+        for batch in self._batches[p]:
+            await writer.write(batch)
+        writer._state = self.state
+        await writer.open(f"claim{self._claims}")
+        self.writers[p] = writer
+
+    async def write(self, p: int, batch: list[Any]) -> None:
+        await self.writers[p].write(batch, entries=1 + len(batch) % 3)
+        self._batches[p].append(batch)
+        await self._note(p)
+
+    async def settle(self, p: int) -> None:
+        await self.writers[p].settle(self.writers[1 - p].watermark)
+        await self._note(p)
+
+    async def _note(self, p: int) -> None:
+        selection = self.selection
+        read = await self.state.read(NAME, p, selection.view.table.id, selection.step_ms, 0, 2**53)
+        self._reads[p, read.cursor] = read
+
+    def save(self) -> None:
+        self._saved.append((self.state.snapshot(), [list(b) for b in self._batches]))
+
+    async def roll_back(self, back: int) -> None:
+        del self._saved[max(1, len(self._saved) - back) :]
+        snapshot, batches = self._saved[-1]
+        self.state.roll_back(snapshot)
+        self._batches = [list(b) for b in batches]
+        for p in PARTITIONS:
+            await self.claim(p)
+
+    async def heads(self) -> dict[int, str]:
+        return {p: (await self.state.head(NAME, p)).cursor for p in PARTITIONS}
+
+    async def leads_on_from(self, places: dict[int, At]) -> bool:
+        """The store's feeds tell everything after these places. Once they do not, they never do again."""
+        for p, head in (await self.heads()).items():
+            cursor, after = places[p].cursor, await self.state.feed({(NAME, p): "0-0"}, 0)
+            if cursor != head and cursor not in [entry.prev for _, entries in after for entry in entries]:
+                return False
+        return True
+
+    def rows(self, places: dict[int, At]) -> dict[Any, Any]:
+        """What must be on the screen there: worked out as the REST API does."""
+        selection, lateness_ms = self.selection, self.selection.event.lateness_ms
+        reads = [self._reads[p, at.cursor] for p, at in places.items()]
+        newest, step = max(r.watermark for r in reads), selection.step_ms
+        top = newest // step * step + step
+        floor = top - (self.limit - 1) * step
+        found: list[KpiRow] = []
+        if selection.rolling is None:
+            found = window_rows(selection.view, selection.size_ms, reads, lateness_ms, selection.wanted)
+        elif newest:
+            for end in range(floor, top + 1, step):
+                found += rolling_rows(selection.view, selection.rolling, reads, end, lateness_ms, selection.wanted)
+        shown = [
+            {
+                "start": instant(r.start_ms),
+                "end": instant(r.end_ms),
+                "labels": dict(zip(selection.view.by, r.labels, strict=True)),
+                "value": r.value,
+                "status": r.status,
+                "revision": r.revision,
+            }
+            for r in found
+            if r.end_ms >= floor
+        ]
+        return {cell(row): row for row in shown}
+
+    def next(self, places: dict[int, At]) -> dict[int, int]:
+        return {p: self._reads[p, at.cursor].next for p, at in places.items()}
+
+
+class Client:
+    """One subscription over connections that come and go. Each frame is held against the place it names."""
+
+    def __init__(self, history: History) -> None:
+        self.history = history
+        self.screen = Screen()
+        self.slow = False
+        self.resyncs: list[dict[int, At]] = []
+        """Places from where it was told to resync."""
+        self.since: dict[int, At] = {}
+        self._watching: tuple[Hub, Any, Subscription] | None = None
+
+    # ---- subscription.Out
+    def send(self, kind: str, frame: bytes) -> None:
+        said = json.loads(frame)
+        assert said["type"] == kind
+        self.screen.apply(said)
+        places = token_from(said["token"]).at
+        assert self.screen.next == self.history.next(places)
+        assert self.screen.rows == self.history.rows(places)
+
+    def reply(self, message: ServerMessage) -> None:
+        assert isinstance(message, Resync)
+        self.resyncs.append(self.since)
+
+    # ---- the connection
+    def connect(self, hub: Hub) -> None:
+        if self._watching is None:
+            subscription = Subscription(self)
+            since = token_from(self.screen.token) if self.screen.token else None
+            self.since = since.at if since else {}
+            channel = hub.watch(self.history.selection, self.history.limit, subscription, since)
+            self._watching = hub, channel, subscription
+
+    def cut(self) -> None:
+        if self._watching is not None:
+            hub, channel, subscription = self._watching
+            hub.leave(channel, subscription)
+            self._watching, self.slow = None, False
+
+    def read_on(self) -> None:
+        self.slow = False
+        if self._watching is not None:
+            _, channel, subscription = self._watching
+            subscription.catch_up(channel)
+
+
+@asynccontextmanager
+async def gateway(state: MemoryState) -> AsyncIterator[Hub]:
+    hub = Hub(state, conflate_s=0)
+    follower = Follower(state, [(NAME, p) for p in PARTITIONS], hub, check_after_s=0.005)
+    task = asyncio.create_task(follower.run())
+    try:
+        yield hub
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        if hub.failed.done():
+            hub.failed.result()
+        hub.failed.cancel()
+
+
+async def until_all_show(history: History, clients: list[Client]) -> None:
+    """*Raises* AssertionError, with what is shown and what should be, where they do not come to the same."""
+    heads = await history.heads()
+    places = {p: At(cursor) for p, cursor in heads.items()}
+    try:
+        async with asyncio.timeout(10):
+            for client in clients:
+                while client.screen.token is None or client.screen.rows != history.rows(places):
+                    await asyncio.sleep(0.001)
+    except TimeoutError:
+        pass
+    for client in clients:
+        assert client.screen.rows == history.rows(places)
+
+
+batches = st.lists(
+    st.builds(sale, st.integers(T0, T0 + 90_000), st.sampled_from("123"), st.just("a"), st.integers(-5, 10_000)),
+    max_size=5,
+)
+partition, one_of_three = st.sampled_from(PARTITIONS), st.integers(0, 2)
+steps = st.one_of(
+    st.tuples(st.just("write"), partition, batches),
+    st.tuples(st.just("write"), partition, batches),
+    st.tuples(st.just("settle"), partition),
+    st.tuples(st.just("claim"), partition),
+    st.tuples(st.just("save")),
+    st.tuples(st.just("roll back"), st.integers(0, 2)),
+    st.tuples(st.just("cut"), one_of_three),
+    st.tuples(st.just("connect"), one_of_three, st.booleans()),
+    st.tuples(st.just("slow"), one_of_three),
+    st.tuples(st.just("read on"), one_of_three),
+    st.tuples(st.just("restart")),
+    st.tuples(st.just("run"), st.integers(1, 40)),
+    st.tuples(st.just("check")),
+)
+SELECTIONS = [
+    (select(), 3),
+    (select(by=()), 60),
+    (select(window="1m"), 2),
+    (select(window="rolling:1m"), 1),
+    (select(window="rolling:1m", by=()), 12),
+    (select(where={"store": ["2", "3"]}), 4),
+]
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.sampled_from(SELECTIONS), st.sampled_from([3, 9, 5_000]), st.lists(steps, max_size=40))
+async def test_every_frame_shows_the_rows_of_the_place_it_names(
+    shown: tuple[Selection, int], feed_cap: int, script: list[Any]
+) -> None:
+    history = await History(*shown, feed_cap).open()
+    clients = [Client(history) for _ in range(3)]
+    sections = split(script, "restart")
+    for n, section in enumerate(sections):
+        async with gateway(history.state) as one, gateway(history.state) as other:
+            for step in section:
+                await play(step, history, clients, (one, other))
+                for client in clients:
+                    while client.resyncs:
+                        assert not await history.leads_on_from(client.resyncs.pop())
+            if n == len(sections) - 1:
+                for client in clients:
+                    client.read_on()
+                    client.connect(one)
+                await until_all_show(history, clients)
+            for client in clients:
+                client.cut()
+
+
+async def play(step: Any, history: History, clients: list[Client], hubs: tuple[Hub, Hub]) -> None:
+    match step:
+        case "write", p, batch:
+            await history.write(p, batch)
+        case "settle", p:
+            await history.settle(p)
+        case "claim", p:
+            await history.claim(p)
+        case ("save",):
+            history.save()
+        case "roll back", back:
+            await history.roll_back(back)
+        case "cut", n:
+            clients[n].cut()
+        case "connect", n, other:
+            clients[n].connect(hubs[other])
+        case "slow", n:
+            clients[n].slow = True
+        case "read on", n:
+            clients[n].read_on()
+        case "run", cycles:
+            for _ in range(cycles):
+                await asyncio.sleep(0)
+        case _:
+            await asyncio.sleep(0.006)  # long enough for the follower to compare heads
+
+
+def split(script: list[Any], at: str) -> list[list[Any]]:
+    sections: list[list[Any]] = [[]]
+    for step in script:
+        if step[0] == at:
+            sections.append([])
+        else:
+            sections[-1].append(step)
+    return sections
