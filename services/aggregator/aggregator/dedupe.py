@@ -6,7 +6,7 @@ MINUTE_MS = 60_000
 
 
 class SeenIds:
-    """Remembers an id for at least the horizon and less than a minute longer.
+    """Remembers an id for at least the horizon, and less than a minute longer than its whole minutes.
 
     Ids are kept by the minute of the log clock in which they were first seen, and forgotten by whole
     minutes, so what is remembered at a record depends on the records before it and on nothing else.
@@ -14,7 +14,7 @@ class SeenIds:
 
     def __init__(self, horizon_ms: int, remembered: Mapping[int, Iterable[str]] | None = None) -> None:
         self._horizon_ms = horizon_ms
-        self._minute = 0
+        self._minute = -1  # before any: the first minute of all is a minute like the others
         self._by_minute: dict[int, list[str]] = {}
         self._seen: set[str] = set()
         for minute, ids in (remembered or {}).items():

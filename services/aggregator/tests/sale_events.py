@@ -109,3 +109,7 @@ def sale(event_id: str, at: int, **fields: Any) -> dict[str, Any]:
 def numbered(records: Sequence[LogRecord]) -> list[LogRecord]:
     """The records as one partition of a log: offsets in order."""
     return [record._replace(offset=n) for n, record in enumerate(records)]
+
+
+SHOP_TABLE = compiled().plan.view("sales", ("shop",)).table
+TOTAL_TABLE = compiled().plan.view("sales").table

@@ -103,6 +103,44 @@ async def test_windows_and_outcomes_are_those_of_the_obvious_computation(log: li
     assert await outcomes_of(store) == outcomes
 
 
+@st.composite
+def rival_judges(draw: st.DrawFn) -> tuple[list[LogRecord], int]:
+    """A judged partition that two judges wrote to at once, each in order, of two minds on every record; and how
+    many raw records there were.
+    """
+    raw = draw(st.lists(st.tuples(st.integers(0, 5), sales), min_size=1, max_size=15))
+    queues: list[list[LogRecord]] = []
+    for judge in range(2):
+        start = draw(st.integers(0, len(raw) - 1)) if judge else 0
+        ts, records = START, []
+        for src, (later_s, found) in enumerate(raw):
+            ts += later_s * SECOND
+            verdict = found if draw(st.booleans()) else None
+            records.append(judged(src, ts, verdict, reason="" if verdict else "not_json"))
+        queues.append(records[start:])
+    written: list[LogRecord] = []
+    while any(queues):
+        queue = draw(st.sampled_from([q for q in queues if q]))
+        written.append(queue.pop(0))
+    return numbered(written), len(raw)
+
+
+@settings(max_examples=60, deadline=None)
+@given(rival_judges(), st.lists(st.integers(0, 40), max_size=8))
+async def test_records_of_a_zombie_judge_between_the_others_count_each_raw_record_once(
+    written: tuple[list[LogRecord], int], cuts: list[int]
+) -> None:
+    log, raw = written
+    store, whole = MemoryState(), MemoryState()
+    await fold_all(store, log, cuts)
+    await fold_all(whole, log)
+    values, outcomes = expected(log)
+    assert await values_of(store) == await values_of(whole) == values
+    assert await outcomes_of(store) == outcomes
+    assert sum(outcomes.values()) == (await store.head(SHOP.name, 0)).next == raw
+    assert await store.ledger(SHOP.name, 0) == await whole.ledger(SHOP.name, 0)
+
+
 @settings(max_examples=60, deadline=None)
 @given(logs(), st.lists(st.integers(0, 60), max_size=8), st.lists(st.integers(0, 8), max_size=4))
 async def test_crashes_and_zombies_change_nothing(log: list[LogRecord], cuts: list[int], crashes: list[int]) -> None:
