@@ -5,8 +5,10 @@ from typing import Annotated
 
 import typer
 
+from devstack.errors import StackError
+from devstack.model import read_state
+from devstack.paths import StackPaths
 from devstack.settings import default_data_dir
-from devstack.stack import Stack
 
 Data = Annotated[
     Path | None,
@@ -22,4 +24,10 @@ def data_dir(given: Path | None) -> Path:
 
 def kafka_of(bootstrap: str | None, data: Path | None) -> str:
     """*Raises* `StackError` where neither is given and no stack runs."""
-    return bootstrap or Stack.attach(data_dir(data)).endpoints().kafka
+    if bootstrap:
+        return bootstrap
+    folder = data_dir(data)
+    state = read_state(StackPaths(folder).state)
+    if state is None or not state.alive():
+        raise StackError(f"no stack runs on {folder}: `dataforge up` starts one, --bootstrap names another Kafka")
+    return state.endpoints.kafka
