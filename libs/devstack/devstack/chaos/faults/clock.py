@@ -12,7 +12,7 @@ from pathlib import Path
 
 from devstack.chaos import clock
 from devstack.chaos.fault import Evidence, NotInForce, Stage
-from devstack.chaos.faults.processes import running, worker_instances
+from devstack.chaos.faults.processes import serving, worker_instances
 from devstack.paths import StackPaths
 from devstack.settings import inherited
 
@@ -40,7 +40,7 @@ class Stepped:
         self._in_force = False
 
     async def inject(self, stage: Stage) -> None:
-        self.evidence["pid"] = running(stage, self.victim).pid
+        self.evidence["pid"] = serving(stage, self.victim).pid
         self._set(stage, self._offset_s)
         self._in_force = True
 

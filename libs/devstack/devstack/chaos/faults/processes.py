@@ -55,7 +55,7 @@ class Zombie:
         self._since_s = 0.0
 
     async def inject(self, stage: Stage) -> None:
-        process = running(stage, self.victim)
+        process = serving(stage, self.victim)
         send(process, signal.SIGSTOP)
         self._stopped, self._since_s = process, time.monotonic()
         self.evidence["pid"] = process.pid
@@ -77,6 +77,14 @@ def running(stage: Stage, name: str) -> ProcessId:
     process = stage.stack.state().program(name).process
     if process is None or not process.alive():
         raise NotInForce(f"{name} does not run at this moment")
+    return process
+
+
+def serving(stage: Stage, name: str) -> ProcessId:
+    """As `running`, and it was ready since it started: it has work that can be disturbed. *Raises* `NotInForce`."""
+    process = running(stage, name)
+    if stage.stack.state().program(name).state != "ready":
+        raise NotInForce(f"{name} is only starting at this moment")
     return process
 
 
