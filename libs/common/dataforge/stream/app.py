@@ -102,11 +102,19 @@ class StreamApp:
         finally:
             if reporter is not None:
                 reporter.cancel()
-            for hook in self._shutdown:
-                await hook()
-            await self.admin.stop()
+            await self._shut_down()
             self.watchdog.stop()
             await asyncio.to_thread(stop_tracing)
+
+    async def _shut_down(self) -> None:
+        """Within a deadline: a client whose server is away must not keep a process that has nothing left to do."""
+        try:
+            async with asyncio.timeout(STOP_DEADLINE_S):
+                for hook in self._shutdown:
+                    await hook()
+                await self.admin.stop()
+        except TimeoutError:
+            logger.warning("not everything was closed within %s s; leaving all the same", STOP_DEADLINE_S)
 
     def _build(self) -> BatchApp:
         settings = self.settings
@@ -128,7 +136,7 @@ class StreamApp:
         return app
 
     async def _until(self, stop: asyncio.Event, app: BatchApp) -> None:
-        """Until asked to stop. *Raises* `Fatal` where Faust's services crashed."""
+        """Until asked to stop. Ends the process where Faust's services crashed: what they held may hang for ever."""
         tasks = [asyncio.create_task(stop.wait()), asyncio.create_task(app._crashed.wait())]
         try:
             await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
@@ -136,7 +144,7 @@ class StreamApp:
             for task in tasks:
                 task.cancel()
         if app.crash_reason is not None and not stop.is_set():
-            raise Fatal(f"the consumer crashed: {app.crash_reason!r}") from app.crash_reason
+            self._fail("the consumer", app.crash_reason)
 
     async def _leave(self, app: BatchApp) -> None:
         """Close the partitions, report their last positions, leave the group."""
