@@ -14,6 +14,7 @@ from devstack.chaos.report import Report, assess, with_verdict
 from devstack.chaos.schedule import Planned, schedule
 from devstack.chaos.stage import staged
 from devstack.chaos.verdict import Collected, examine
+from devstack.chaos.verify import verify
 from devstack.chaos.watch import Watch
 from devstack.chaos.witnesses import VIEWS, Witnesses, witnesses
 from devstack.oracle.api import Api, NoAnswer
@@ -80,6 +81,8 @@ class Run:
                 async with watch.watching():
                     director = await self._attack(stage, seen, watch)
                     report = await self._compared(stage, seen, watch, tapes)
+                    report.verify, objections = await verify(stage.stack.paths.data)
+                    self.problems += objections
                     await self._end(stage, director)
             finally:
                 for tape in tapes:

@@ -75,8 +75,14 @@ def report_table(report: Report) -> Table:
         _slow(report),
     )
     row("live clients", report.ws.get("rows_wrong", "?"), f"wrong rows; {_counts(report.ws)}")
-    if report.verify:
-        row("ledger verify", report.verify.get("clean", "?"))
+    row(
+        "ledger verify",
+        "see the problems"
+        if any("ledger verify" in p for p in report.problems)
+        else "clean"
+        if report.verify
+        else "not there",
+    )
     for kind, why in report.unavailable.items():
         row("unavailable", kind, why)
     row("elapsed", f"{report.elapsed_s:.0f} s")

@@ -1,6 +1,7 @@
 """`dataforge chaos`."""
 
 import asyncio
+import logging
 import random
 import shutil
 import sys
@@ -38,6 +39,9 @@ def chaos(
     json: Annotated[Path | None, typer.Option(help="Write the report here.")] = None,
     kinds: Annotated[str | None, typer.Option(metavar="KIND,...", help="Only these; `--plan` shows all.")] = None,
     rate: Annotated[float, typer.Option(min=1, help="Events a second.")] = 900.0,
+    events: Annotated[
+        int | None, typer.Option(min=1, help="Purchases in all, spread evenly: instead of --rate.")
+    ] = None,
     max_recovery: Annotated[float, typer.Option(metavar="SECONDS", help="A slower recovery is a failure.")] = 15.0,
     plan: Annotated[bool, typer.Option("--plan", help="Show the schedule and the kinds, and do nothing.")] = False,
     keep: Annotated[bool, typer.Option(help="Keep data and logs also where all is well.")] = False,
@@ -48,10 +52,11 @@ def chaos(
     The exit code is 0 only where every fault happened, every stage came back in time, and the oracle finds nothing
     lost, doubled or wrong. The same seed gives the same events and the same faults.
     """
+    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)  # the broker is away on purpose, again and again
     console = Console()
     drawn = seed if seed is not None else random.SystemRandom().randrange(10**6)
     chosen, unavailable = _available(kinds)
-    options = Options(minutes, faults, drawn, chosen, rate, max_recovery)
+    options = Options(minutes, faults, drawn, chosen, events / minutes / 60 if events else rate, max_recovery)
 
     def show(director: Director, watch: Watch) -> AbstractContextManager[None]:
         return live(console, faults, director, watch)
