@@ -26,6 +26,8 @@ COMMANDS: Mapping[str, str] = {
     "logs": "Show the log of a server or service.",
     "demo": "The whole path on real data, compared with an independent query.",
     "replay": "Turn stored purchases into live events.",
+    "ledger": "What became of every record, and whether it adds up.",
+    "where": "Where one record is: landed, judged, counted, visible.",
     "quarantine": "What was rejected, why, and how much of it.",
     "resume": "Judge a topic again that too many rejections have paused.",
     "domain": "Check a domain folder.",

@@ -52,7 +52,7 @@ async def running(port: int, admin: int, nowhere: int, **settings: str) -> Async
 async def test_it_serves_says_what_is_missing_and_ends_in_order():
     port, admin, nowhere = free_ports(3)
     async with running(port, admin, nowhere) as process, httpx.AsyncClient(timeout=5) as client:
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             while True:
                 assert process.returncode is None
                 try:
@@ -75,6 +75,6 @@ async def test_it_serves_says_what_is_missing_and_ends_in_order():
 
 async def test_unusable_settings_are_named():
     async with running(1, 0, 1, DATAFORGE_WS_URL="http://live") as process:
-        _, said = await asyncio.wait_for(process.communicate(), 30)
+        _, said = await asyncio.wait_for(process.communicate(), 60)
     assert process.returncode == 2
     assert b"DATAFORGE_WS_URL" in said
