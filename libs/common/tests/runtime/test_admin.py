@@ -39,6 +39,21 @@ async def test_ready_only_while_every_check_passes(server: AdminServer) -> None:
     assert (await get(server.port, "/healthz"))[0] == 200
 
 
+async def test_a_remark_is_shown_and_changes_nothing() -> None:
+    remarks: dict[str, str | None] = {"paused": None}
+    server = AdminServer(0, remarks={"paused": lambda: remarks["paused"]})
+    await server.start()
+    try:
+        assert "remarks" not in (await get(server.port, "/readyz"))[1]
+        remarks["paused"] = "raw.a"
+        assert await get(server.port, "/readyz") == (
+            200,
+            '{"status": "ready", "failing": {}, "remarks": {"paused": "raw.a"}}',
+        )
+    finally:
+        await server.stop()
+
+
 async def test_no_progress_is_not_healthy(server: AdminServer) -> None:
     server.problems["loop"] = "hangs"  # pyright: ignore[reportAttributeAccessIssue]
     status, text = await get(server.port, "/healthz")

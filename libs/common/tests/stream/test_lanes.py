@@ -3,7 +3,7 @@ from collections.abc import Callable
 
 import pytest
 
-from dataforge.errors import Fatal, Transient
+from dataforge.errors import Fatal, Held, Transient
 from dataforge.runtime.watchdog import Watchdog
 from dataforge.stream.lanes import Lanes
 from dataforge.stream.records import LogRecord, RecordBatch, TopicPartition
@@ -150,6 +150,18 @@ async def test_transient_retries_the_same_batch() -> None:
     rig.lanes.offer(batch(2, 4))
     await work.until(lambda: work.position == 4)
     assert work.taken == [0, 1, 2, 3]
+    await rig.lanes.close()
+
+
+async def test_what_is_held_is_asked_again_at_its_own_pace_and_is_no_error(caplog: pytest.LogCaptureFixture) -> None:
+    """A back-off would have grown to seconds by then, and a resume would wait for it."""
+    work = Work(TP, script={"take": [*[Held("paused", 0.001)] * 30, None]})
+    rig = Rig(work)
+    await rig.lanes.open([TP])
+    rig.lanes.offer(batch(0, 2))
+    await work.until(lambda: work.position == 2)
+    assert work.taken == [0, 1]
+    assert "put back" not in caplog.text
     await rig.lanes.close()
 
 
