@@ -62,11 +62,15 @@ class Director:
         ]
 
     async def run(self, schedule: Sequence[Planned]) -> None:
-        """*Raises* what a fault fails with other than `NotInForce`."""
+        """Returns when the last is healed. *Raises* what a fault fails with other than `NotInForce`."""
         async with asyncio.TaskGroup() as healing:
             for planned in schedule:
                 await self._turn(planned)
                 await self._strike(planned, healing)
+
+    async def recovered(self) -> None:
+        """Wait, as long as patience lasts, until every stage has come back from the last fault."""
+        await _wait(self._recovered, self.patience_s)
 
     async def _turn(self, planned: Planned) -> None:
         """Wait for its moment: beside the fault before it, or after the recovery from it."""
@@ -75,12 +79,12 @@ class Director:
         else:
             await asyncio.sleep(self.begin_s + planned.at_s - time.monotonic())
             await _wait(lambda: not self.in_force, None)
-            await _wait(self._recovered, self.patience_s)
+            await self.recovered()
         await _wait(lambda: all(h.planned.fault.victim != planned.fault.victim for h in self.in_force), None)
 
     def _recovered(self) -> bool:
         last = max(self.struck(), key=lambda s: s.healed_s, default=None)
-        return last is None or not self.watch.late(last.ends, last.healed_s)
+        return last is None or not self.watch.standing(last.ends, last.healed_s)
 
     async def _strike(self, planned: Planned, healing: asyncio.TaskGroup) -> None:
         deadline_s = time.monotonic() + _IDLE_S

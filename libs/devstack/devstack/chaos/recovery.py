@@ -31,19 +31,24 @@ def passed(positions: Positions, ends: Positions) -> bool:
     return all(positions.get(partition, 0) >= end for partition, end in ends.items())
 
 
+def moved_on(positions: Positions, ends: Positions) -> bool:
+    """Past them, and further: a log that nobody can append to has an end that is easily reached."""
+    return passed(positions, ends) and any(at > ends.get(partition, 0) for partition, at in positions.items())
+
+
 def behind(positions: Positions, ends: Positions) -> int:
     """Records."""
     return sum(max(0, end - positions.get(partition, 0)) for partition, end in ends.items())
 
 
 def back_at(history: Sequence[Seen], after_s: float, ends: Positions) -> float | None:
-    """The first moment from `after_s` on at which a stage was seen to have passed `ends`."""
+    """The first moment from `after_s` on at which a stage was seen to have moved on past `ends`."""
     start = bisect_left(history, after_s, key=attrgetter("at_s"))
-    return next((seen.at_s for seen in history[start:] if passed(seen.positions, ends)), None)
+    return next((seen.at_s for seen in history[start:] if moved_on(seen.positions, ends)), None)
 
 
 def recovery_s(struck: Struck, others: Iterable[Struck], history: Sequence[Seen]) -> float | None:
-    """Seconds from the heal of the last overlapping fault until the stage has passed the log end of that moment.
+    """Seconds from the heal of the last overlapping fault until the stage has moved on past the log end of that moment.
 
     A fault overlaps if it was injected before the stage was back, counted in the same way; None: never back.
     """

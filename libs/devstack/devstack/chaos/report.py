@@ -18,7 +18,7 @@ class Hit(msgspec.Struct, kw_only=True):
     overlaps: bool
     """Planned to begin while the fault before was in force, or had just been."""
     stages: dict[str, float | None] = {}
-    """Stage -> seconds from the heal of the last overlapping fault until it had passed the log end of that moment."""
+    """Stage -> seconds from the heal of the last overlapping fault until it had moved on past the log end of then."""
     in_flight: dict[str, Any] = {}
     """What showed, just before, that the platform had work in hand."""
     evidence: dict[str, Any] = {}

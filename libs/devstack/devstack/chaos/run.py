@@ -90,7 +90,8 @@ class Run:
                 await asyncio.gather(*tapes, return_exceptions=True)
         report.problems += [*self.problems, *director.missed]
         report.faults = director.counts
-        report.recovery_s = director.hits(recoveries(director.struck(), watch.histories), self._final)
+        histories = {"log": watch.appended, **watch.histories}
+        report.recovery_s = director.hits(recoveries(director.struck(), histories), self._final)
         return assess(report, wanted=self.options.faults, max_recovery_s=self.options.max_recovery_s)
 
     async def _attack(self, stage: Stage, seen: Witnesses, watch: Watch) -> Director:
@@ -115,7 +116,7 @@ class Run:
                 )
             )
             cutting = asyncio.create_task(seen.keep_cutting(self.options.seed))
-            attacking = asyncio.create_task(director.run([p for p in self.planned() if p.kind not in self._final]))
+            attacking = asyncio.create_task(self._strike(director))
             try:
                 with self.show(director, watch):
                     await asyncio.wait({attacking, replaying}, return_when=asyncio.FIRST_COMPLETED)
@@ -131,11 +132,15 @@ class Run:
                 await asyncio.gather(attacking, cutting, replaying, return_exceptions=True)
         return director
 
+    async def _strike(self, director: Director) -> None:
+        await director.run([p for p in self.planned() if p.kind not in self._final])
+        await director.recovered()
+
     async def _settle(self, seen: Witnesses, watch: Watch, tapes: Sequence[asyncio.Task[None]]) -> bool:
         """Wait until every stage has everything. Where one stands still, that is a problem, and False."""
         ends, begin_s = await seen.raw.ends(), time.monotonic()
         least, moved_s = float("inf"), begin_s
-        while late := watch.late(ends, begin_s):
+        while late := watch.behind(ends, begin_s):
             left = sum(watch.lag().values())
             if left < least:
                 least, moved_s = left, time.monotonic()

@@ -3,14 +3,14 @@
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from aiokafka.errors import KafkaError
 from botocore.exceptions import BotoCoreError, ClientError
 from redis.exceptions import RedisError
 
-from devstack.chaos.recovery import Positions, Seen, behind, passed
+from devstack.chaos.recovery import Positions, Seen, behind, moved_on, passed
 from devstack.oracle.api import NoAnswer
 
 Probe = Callable[[], Awaitable[Positions]]
@@ -25,7 +25,7 @@ class Watch:
     """What was seen of each stage. *Guarantees*: a stage that does not answer is not seen, and holds up no other."""
 
     log: Probe
-    """Where the raw log ends."""
+    """Where the raw log ends: the stage before all others."""
     stages: Mapping[str, Probe]
     ends: Positions = field(default_factory=dict)
     """The newest known log end: it never goes back, and while the broker is down nothing is appended."""
@@ -54,12 +54,20 @@ class Watch:
         """Stage -> records behind the log."""
         return {stage: behind(positions, self.ends) for stage, positions in self.positions().items()}
 
-    def late(self, ends: Positions, since_s: float) -> list[str]:
+    def behind(self, ends: Positions, since_s: float) -> list[str]:
         """The stages that were not seen past `ends` since then."""
+        return self._without(lambda positions: passed(positions, ends), since_s)
+
+    def standing(self, ends: Positions, since_s: float) -> list[str]:
+        """The stages, and the log itself, that were not seen to have moved on past `ends` since then."""
+        return self._without(lambda positions: moved_on(positions, ends), since_s, log=self.appended)
+
+    def _without(self, done: Callable[[Positions], bool], since_s: float, **more: Sequence[Seen]) -> list[str]:
+        histories = {**self.histories, **more}
         return [
             stage
-            for stage, seen in self.histories.items()
-            if not (seen and seen[-1].at_s >= since_s and passed(seen[-1].positions, ends))
+            for stage, seen in histories.items()
+            if not (seen and seen[-1].at_s >= since_s and done(seen[-1].positions))
         ]
 
     def grown(self, within_s: float) -> int:
