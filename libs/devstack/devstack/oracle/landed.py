@@ -51,12 +51,16 @@ class Landing:
 
     async def next(self) -> dict[int, int]:
         """Partition -> where its chain goes on, by the footer of its last object."""
+        return {partition: footer["next"] for partition, footer in (await self.last_footers()).items()}
+
+    async def last_footers(self) -> dict[int, dict[str, Any]]:
+        """Partition -> the footer of its last object."""
         async with self._client() as s3:
             last: dict[int, str] = {}
             for key in await self._keys(s3):
                 partition = int(key.split("/")[-2])
                 last[partition] = max(key, last.get(partition, ""))
-            return {partition: _footer(await self._get(s3, key))["next"] for partition, key in last.items()}
+            return {partition: _footer(await self._get(s3, key)) for partition, key in last.items()}
 
     @asynccontextmanager
     async def following(self, field: str = "next") -> AsyncIterator[Callable[[int], Awaitable[dict[int, int]]]]:

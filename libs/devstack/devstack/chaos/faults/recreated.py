@@ -6,7 +6,10 @@ It ends the work on that topic until an operator decides, so it is done once, wh
 import asyncio
 import random
 import re
+import signal
 import time
+from collections.abc import Set
+from contextlib import suppress
 from typing import Any
 
 from aiokafka import AIOKafkaProducer
@@ -14,7 +17,7 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.errors import KafkaError
 
 from devstack.chaos.fault import Evidence, NotInForce, Stage
-from devstack.chaos.faults.processes import WORKERS, instances_of
+from devstack.chaos.faults.processes import WORKERS, instances_of, running, send
 from devstack.oracle.landed import Bucket, Landing
 from devstack.oracle.log import end_offsets
 
@@ -34,7 +37,7 @@ class Recreated:
         self.victim = "judged topic" if judged else "raw topic"
         self.evidence: Evidence = {}
         self._logs_before: dict[str, int] = {}
-        self._landed_before: dict[int, int] = {}
+        self._landed_before: dict[int, str] = {}
 
     def _topic(self, stage: Stage) -> str:
         return stage.judged_topic if self._judged else stage.raw_topic
@@ -65,14 +68,23 @@ class Recreated:
         deadline = time.monotonic() + _REFUSED_S
         while waiting - refusals.keys() and time.monotonic() < deadline:
             refusals |= {name: line for name in waiting if (line := self._refusal(stage, name, topic))}
+            if time.monotonic() > deadline - _REFUSED_S / 2 and "started_again" not in self.evidence:
+                self.evidence["started_again"] = self._start_again(stage, waiting - refusals.keys())
             await asyncio.sleep(0.5)
         self.evidence["refusals"] = refusals
         silent = {worker for worker in readers if not any(name in refusals for name in instances_of(stage, worker))}
         problems = [f"{worker} did not leave because of the recreated {topic}" for worker in sorted(silent)]
         landed = await _landed(stage, topic)
         if landed != self._landed_before:
-            problems.append(f"of the recreated {topic} something was landed: {self._landed_before} became {landed}")
+            problems.append(f"the recreated {topic} was landed over the old one: {self._landed_before} became {landed}")
         return problems
+
+    def _start_again(self, stage: Stage, names: Set[str]) -> list[str]:
+        """One whose group shared out the partitions while there was no topic has none of it to refuse yet."""
+        for name in names:
+            with suppress(NotInForce):
+                send(running(stage, name), signal.SIGTERM)
+        return sorted(names)
 
     def _refusal(self, stage: Stage, name: str, topic: str) -> str:
         """The line of its log that names the topic and calls it replaced, written since; empty where there is none."""
@@ -103,10 +115,11 @@ async def _recreate(bootstrap: str, topic: str, partitions: int) -> None:
         await admin.close()
 
 
-async def _landed(stage: Stage, topic: str) -> dict[int, int]:
+async def _landed(stage: Stage, topic: str) -> dict[int, str]:
+    """Partition -> the id of the log that its newest object is of."""
     reach = stage.direct
     bucket = Bucket(reach.s3_endpoint, reach.s3_bucket, reach.s3_region, reach.s3_access_key, reach.s3_secret_key)
-    return await Landing(bucket, topic).next()
+    return {p: str(footer["topic_id"]) for p, footer in (await Landing(bucket, topic).last_footers()).items()}
 
 
 def draw(chosen: random.Random) -> Recreated:
