@@ -139,3 +139,18 @@ def test_ctrl_c_in_the_foreground_leaves_nothing(tmp_path: Path, watch: Any, mak
         os.killpg(up.pid, signal.SIGINT)
         up.wait(timeout=30)
     assert left_behind(tmp_path) == []
+
+
+def test_what_is_held_stays_down_until_released_and_no_longer_than_its_supervisor(tmp_path: Path, watch: Any):
+    _, eventually = watch
+    with start(tmp_path) as stack:
+        stack.hold("worker")
+        os.kill(stack.pid("worker"), signal.SIGKILL)
+        eventually(lambda: stack.state().program("worker").state == "held")
+        assert stack.pid("worker") == 0
+        assert stack.state().phase == "degraded"
+        stack.release("worker")
+        eventually(lambda: stack.state().phase == "ready")
+        stack.hold("worker")
+    with start(tmp_path) as again:
+        assert again.state().program("worker").state == "ready"
