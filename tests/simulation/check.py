@@ -124,14 +124,9 @@ def unfinished(world: World) -> list[str]:
         todo += (
             f"{tp.topic}/{p}: landed to {end} of {log.end(tp)}"
             for tp in (raw, judged)
-            if log.history(tp) and (end := _chain_end(world, tp)) <= log.history(tp)[-1].offset
+            if log.history(tp) and (end := world.chain_end(tp)) <= log.history(tp)[-1].offset
         )
     return todo
-
-
-def _chain_end(world: World, tp: TopicPartition) -> int:
-    keys = [key for key in world.objects.objects if key.startswith(f"landing/{tp.topic}/{tp.partition}/")]
-    return model.footer_of(world.objects.objects[max(keys)])["next"] if keys else 0
 
 
 def final_problems(world: World) -> list[str]:
@@ -168,6 +163,8 @@ def _quarantine_problems(world: World, p: int) -> Iterator[str]:
     """The first copy of each key is the accepted rejection, and every accepted rejection has one."""
     first: dict[bytes | None, tuple[bytes | None, str]] = {}
     for record in world.memory_log.history(world.quarantine[p]):
+        if record.key is None:  # a place by itself
+            continue
         reason = dict(record.headers)["reason"].decode()
         first.setdefault(record.key, (record.value, reason))
     raw = world.raw[p].topic

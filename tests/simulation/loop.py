@@ -75,7 +75,7 @@ class SimulatedLoop(asyncio.BaseEventLoop):
         self._now_s = 0.0
         self.steps = 0
         self.runnable: list[Process] = []
-        self._timers: list[asyncio.TimerHandle] = []
+        self._timers: list[tuple[float, int, asyncio.TimerHandle]] = []
         self._made = 0
         self.unhandled: list[str] = []
         """Exceptions that nobody awaited: in a callback, or of a task that was not waited for."""
@@ -127,7 +127,8 @@ class SimulatedLoop(asyncio.BaseEventLoop):
     ) -> asyncio.TimerHandle:
         timer = asyncio.TimerHandle(when, callback, args, self, context)
         timer._scheduled = True  # pyright: ignore[reportAttributeAccessIssue]
-        heapq.heappush(self._timers, timer)
+        self._made += 1
+        heapq.heappush(self._timers, (when, self._made, timer))
         return timer
 
     def _timer_handle_cancelled(self, handle: asyncio.TimerHandle) -> None:
@@ -146,24 +147,25 @@ class SimulatedLoop(asyncio.BaseEventLoop):
             self.runnable.remove(process)
 
     def _run_once(self) -> None:
+        timers = self._timers
         while not self.runnable:
-            if not self._timers:
+            if not timers:
                 raise Stuck("nothing is ready, and no timer is set")
-            timer = heapq.heappop(self._timers)
-            if not timer.cancelled():
-                self._now_s = max(self._now_s, timer.when())
+            when, _, timer = heapq.heappop(timers)
+            if not timer._cancelled:
+                self._now_s = max(self._now_s, when)
                 self._make_ready(timer)
-        while self._timers and self._timers[0].when() <= self._now_s:
-            timer = heapq.heappop(self._timers)
-            if not timer.cancelled():
+        while timers and timers[0][0] <= self._now_s:
+            timer = heapq.heappop(timers)[2]
+            if not timer._cancelled:
                 self._make_ready(timer)
         # Any of them may go on next: take one out, in constant time.
-        at = self._random.randrange(len(self.runnable)) if len(self.runnable) > 1 else 0
+        at = int(self._random.random() * len(self.runnable))
         process = self.runnable[at]
         handle = process.ready.popleft()
         if not process.ready:
             self.runnable[at] = self.runnable[-1]
             self.runnable.pop()
-        if not handle.cancelled():
+        if not handle._cancelled:
             self.steps += 1
             handle._run()

@@ -11,9 +11,9 @@ from simulation.loop import Process, SimulatedLoop, running
 
 T = TypeVar("T")
 
-TIMEOUT_S = 4.0
+TIMEOUT_S = 3.0
 """How long a client waits for an answer."""
-LATE_S = 12.0
+LATE_S = 10.0
 """A request that was given up may still arrive within this time."""
 
 
@@ -43,6 +43,8 @@ class Network:
         self.weather = CALM
         self.faults: Counter[str] = Counter()
         self.calls: Counter[str] = Counter()
+        self.busy_until_s = 0.0
+        """When the last of what is on its way will have arrived."""
         self._ambushes: dict[tuple[str, str], list[Ambush]] = {}
         self.heard: Callable[[str], None] = lambda _: None
         """Told of every call that changes something, and of what went wrong."""
@@ -87,6 +89,7 @@ class Network:
         return self._random.uniform(0.0002, 0.004)
 
     def _later(self, delay_s: float, do: Callable[..., None], *args: Any) -> None:
+        self.busy_until_s = max(self.busy_until_s, self._loop.time() + delay_s)
         self._loop.environment.call_later(delay_s, do, *args)
 
     def _arrive(

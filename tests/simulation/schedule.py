@@ -12,6 +12,8 @@ from simulation.world import World
 Step = tuple[str, int]
 
 SESSION_S = 6.0
+AMBUSHED = ("commit", "claim", "load", "load-windows", "owner", "send", "put", "list", "read", "bounds", "get")
+"""Calls in whose midst something may happen."""
 
 
 def produce(world: World, random: Random) -> None:
@@ -104,6 +106,16 @@ def roll_back(world: World, random: Random) -> None:
         world.fault("rollback", f"by {steps}")
 
 
+def retain(world: World, random: Random) -> None:
+    """Retention overtakes readers: the log keeps only what is not landed, or a little more."""
+    tp = random.choice(world.raw + world.judged)
+    end = world.chain_end(tp)
+    below = max(0, end - random.choice((0, 0, 3, 20)))
+    if below > world.memory_log.begin(tp):
+        world.fault("retention", f"{tp.topic}/{tp.partition} begins at {below}")
+        world.memory_log.truncate(tp, below)
+
+
 def deploy(world: World, random: Random) -> None:
     """Judges started from now on have another contract; some are replaced at once."""
     world.deployed = random.choice(("exact", "strict"))
@@ -127,7 +139,7 @@ def sparse(world: World, random: Random) -> None:
 
 def ambush(world: World, random: Random) -> None:
     """Something happens exactly before or after a call's effect."""
-    what = random.choice(("commit", "claim", "load", "load-windows", "owner", "send", "put", "list", "read"))
+    what = random.choice(AMBUSHED)
     when = random.choice(("before", "after"))
     kind = random.choice(("crash", "pause", "rollback", "rebalance"))
     steps, seconds, unheard_s = random.choice((1, 2, 4)), random.choice((1.0, 8.0, 15.0)), random.uniform(0, 8)
@@ -157,7 +169,7 @@ def _any_worker(world: World, random: Random) -> Worker | None:
 
 
 STEPS: dict[str, tuple[int, Callable[[World, Random], None]]] = {
-    "produce": (40, produce),
+    "produce": (90, produce),
     "crash": (6, crash),
     "pause": (5, pause),
     "rebalance": (4, rebalance),
@@ -165,6 +177,7 @@ STEPS: dict[str, tuple[int, Callable[[World, Random], None]]] = {
     "remove": (2, remove_worker),
     "storm": (6, storm),
     "rollback": (6, roll_back),
+    "retain": (5, retain),
     "deploy": (2, deploy),
     "gateway": (1, crash_gateway),
     "sparse": (1, sparse),
@@ -174,13 +187,13 @@ STEPS: dict[str, tuple[int, Callable[[World, Random], None]]] = {
 
 def drawn(random: Random) -> list[Step]:
     names, weights = list(STEPS), [weight for weight, _ in STEPS.values()]
-    length = random.choice((10, 30, 60))
+    length = random.choice((20, 60, 150))
     return [(name, random.getrandbits(30)) for name in random.choices(names, weights, k=length)]
 
 
 def pause_after(random: Random) -> float:
     """How long the world goes on before the next step, s."""
-    return random.choice((0.0, 0.01, 0.05, 0.2, 0.2, 1.0))
+    return random.choice((0.0, 0.01, 0.05, 0.1, 0.2, 0.5))
 
 
 def perform(world: World, step: Step) -> float:

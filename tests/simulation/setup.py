@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from random import Random
+from typing import NamedTuple
 
 import pyarrow as pa
 
@@ -31,6 +32,12 @@ def domain(name: str) -> Domain:
     return load_domain(FOLDERS / name)
 
 
+class Servers(NamedTuple):
+    log: RemoteLog
+    store: RemoteStore
+    state: RemoteState
+
+
 @dataclass(frozen=True)
 class Setup:
     kind: str = "exact"
@@ -42,6 +49,7 @@ class Setup:
     object_rows: int = 6
     object_age_s: float = 0.5
     commit_s: float = 0.1
+    idle_after_s: float = 3.0
     feed_cap: int = 30
 
     @classmethod
@@ -69,18 +77,18 @@ class Setup:
         self,
         group: str,
         deployed: str,
-        log: RemoteLog,
-        store: RemoteStore,
-        state: RemoteState,
+        servers: Servers,
         clock: Callable[[], float],
+        now_ms: Callable[[], int],
     ) -> list[Source]:
         """What a process of the group does, exactly as its service wires it. `deployed`: the judge's contract."""
-        events = self.domain.events
+        log, store, state = servers
         match group:
             case "land":
                 limits = Limits(self.object_age_s, self.object_rows, 1 << 20)
-                return [land(events, store, log, clock, limits)]
+                return [land(self.domain.events, store, log, clock, limits)]
             case "quality":
                 return judge_and_quarantine(domain(deployed).events, log, log, store)
             case _:
-                return [aggregate([self.domain], state, clock, Pace(self.commit_s))]
+                pace = Pace(self.commit_s, idle_after_s=self.idle_after_s)
+                return [aggregate([self.domain], state, log, store, clock, pace, now_ms)]

@@ -14,7 +14,7 @@ from dataforge.testing.log import MemoryLog
 from simulation.loop import Process
 
 OPEN_S, CLOSE_S = 15.0, 5.0
-TICK_S = 0.2
+TICK_S = 0.3
 POLL_S = 1.0
 MAX_POLL = 8
 
@@ -81,7 +81,7 @@ class Worker:
 
     async def _consume(self) -> None:
         loop, random = asyncio.get_running_loop(), self._random
-        while True:
+        while self.process.alive:
             for tp in sorted(self.lanes.roomy()):
                 if tp in self._taken and random.random() < 0.9:
                     await self._poll(tp)

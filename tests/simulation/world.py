@@ -13,11 +13,12 @@ from dataforge.stream.records import TopicPartition
 from dataforge.stream.work import Source
 from dataforge.testing.log import MemoryLog
 
+from simulation import model
 from simulation.group import Group
 from simulation.loop import Process, SimulatedLoop
 from simulation.network import Network
 from simulation.servers import RemoteLog, RemoteState, RemoteStore
-from simulation.setup import GROUPS, Setup
+from simulation.setup import GROUPS, Servers, Setup
 from simulation.watcher import Gateway
 from simulation.worker import Worker
 
@@ -91,9 +92,9 @@ class World:
         name = f"{group}-{self._names}"
         key = (group, self.deployed if group == "quality" else "")
         if key not in self._sources:
-            self._sources[key] = self.setup.sources(
-                group, self.deployed, self.log, self.store, self.state, self.loop.time
-            )
+            servers = Servers(self.log, self.store, self.state)
+            clock = self.loop.time
+            self._sources[key] = self.setup.sources(group, self.deployed, servers, clock, self.now_ms)
         worker = Worker(Process(self.loop, name), self._sources[key], self.memory_log, self.random, self._died)
         self.workers.append(worker)
         self.groups[group].join(worker)
@@ -174,6 +175,12 @@ class World:
         if drawn > 0.97:
             event["amount"] = -1
         return json.dumps(event).encode()
+
+    def chain_end(self, tp: TopicPartition) -> int:
+        """What is landed of a partition."""
+        prefix = f"landing/{tp.topic}/{tp.partition}/"
+        last = max((key for key in self.objects.objects if key.startswith(prefix)), default="")
+        return model.footer_of(self.objects.objects[last])["next"] if last else 0
 
     def wake(self) -> None:
         """Records came in: whoever polls hears of it."""
