@@ -21,6 +21,8 @@ from dataforge.stream.records import TopicPartition
 logger = logging.getLogger(__name__)
 
 _VISIBLE_S = 10
+_AWAY = (KafkaError, OSError, RuntimeError)
+"""uvloop raises the last where a connection is reset under a request."""
 
 RAW_MAX_BYTES = 8 * 1024 * 1024
 JUDGED_MAX_BYTES = RAW_MAX_BYTES + 64 * 1024
@@ -142,7 +144,7 @@ class RangeReader:
         )
         try:
             await consumer.start()
-        except KafkaError as error:
+        except _AWAY as error:
             await consumer.stop()
             raise Transient(f"Kafka at {self._bootstrap} does not answer: {error}") from error
         self._consumer = consumer
@@ -228,7 +230,7 @@ class RangeReader:
 async def _or_transient(asked: Any) -> Any:
     try:
         return await asked
-    except KafkaError as error:
+    except _AWAY as error:
         raise Transient(f"Kafka did not answer: {error!r}") from error
 
 
