@@ -6,6 +6,7 @@ from bisect import bisect_right
 from collections import Counter
 from collections.abc import Sequence
 
+from dataforge.errors import Fatal
 from dataforge.ledger.balance import MINUTE_MS, Landed
 from dataforge.storage.chain import Chain
 from dataforge.storage.landing_file import Footer
@@ -91,7 +92,11 @@ class LandedMinutes:
         slots = asyncio.Semaphore(_AT_ONCE)
 
         async def one(start: int) -> Footer:
+            key = self.chain.key(start)
             async with slots:
-                return await self.chain.footer(self.chain.key(start))
+                try:
+                    return await self.chain.footer(key)
+                except KeyError as error:
+                    raise Fatal(f"{key} was listed and is not there: objects of a chain are never removed") from error
 
         return list(await asyncio.gather(*map(one, starts)))

@@ -65,6 +65,9 @@ class LedgerWatch:
                 await self.look()
             except AWAY as error:
                 logger.warning("the ledger cannot be looked at: %s", error)
+            except Exception:
+                # A watch that has ended would look like one that sees nothing wrong.
+                logger.exception("a look at the ledger failed")
             await asyncio.sleep(self._interval_s)
 
     def persisting_of(self, raw_topic: str) -> list[Aged]:

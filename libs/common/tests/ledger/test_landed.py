@@ -3,9 +3,11 @@
 from collections import Counter
 from itertools import pairwise
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from dataforge.errors import Fatal
 from dataforge.ledger.balance import MINUTE_MS, Landed
 from dataforge.ledger.landed import LandedMinutes
 from dataforge.storage.chain import Chain
@@ -91,3 +93,14 @@ async def test_minutes_nobody_asks_for_are_not_read():
         landed = await minutes.refresh(60_000 * 30)
     assert landed.from_ms <= 60_000 * 30
     assert len(store.read) < 20
+
+
+async def test_an_object_that_was_listed_and_is_gone_is_said():
+    class Gone(MemoryStore):
+        async def tail(self, key: str, size: int) -> bytes:
+            raise KeyError(key)
+
+    store = Gone()
+    minutes = LandedMinutes(await put_chain(store, [[LogRecord(0, 0, None, b"")]]))
+    with pytest.raises(Fatal, match="is not there"):
+        await minutes.refresh(0)
