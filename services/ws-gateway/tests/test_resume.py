@@ -8,17 +8,16 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
-from hypothesis import given, settings
+from hypothesis import event, given, settings
 from hypothesis import strategies as st
 
 from dataforge.kpi.catalogue import Catalogue, Selection
-from dataforge.kpi.instants import instant
-from dataforge.kpi.query import KpiRow, rolling_rows, window_rows
 from dataforge.state.memory import MemoryState
 from dataforge.state.model import PartitionRead
 from dataforge.testing.kpis import KpiWriter, sale, sample_domain
 
-from devstack.oracle.live import Screen, cell
+from devstack.oracle.live import Screen
+from shown_rows import shown_rows
 from ws_gateway.feed import Follower
 from ws_gateway.hub import Hub
 from ws_gateway.place import At, token_from
@@ -106,30 +105,7 @@ class History:
 
     def rows(self, places: dict[int, At]) -> dict[Any, Any]:
         """What must be on the screen there: worked out as the REST API does."""
-        selection, lateness_ms = self.selection, self.selection.event.lateness_ms
-        reads = [self._reads[p, at.cursor] for p, at in places.items()]
-        newest, step = max(r.watermark for r in reads), selection.step_ms
-        top = newest // step * step + step
-        floor = top - (self.limit - 1) * step
-        found: list[KpiRow] = []
-        if selection.rolling is None:
-            found = window_rows(selection.view, selection.size_ms, reads, lateness_ms, selection.wanted)
-        elif newest:
-            for end in range(floor, top + 1, step):
-                found += rolling_rows(selection.view, selection.rolling, reads, end, lateness_ms, selection.wanted)
-        shown = [
-            {
-                "start": instant(r.start_ms),
-                "end": instant(r.end_ms),
-                "labels": dict(zip(selection.view.by, r.labels, strict=True)),
-                "value": r.value,
-                "status": r.status,
-                "revision": r.revision,
-            }
-            for r in found
-            if r.end_ms >= floor
-        ]
-        return {cell(row): row for row in shown}
+        return shown_rows(self.selection, self.limit, [self._reads[p, at.cursor] for p, at in places.items()])
 
     def next(self, places: dict[int, At]) -> dict[int, int]:
         return {p: self._reads[p, at.cursor].next for p, at in places.items()}
@@ -145,6 +121,7 @@ class Client:
         self.resyncs: list[dict[int, At]] = []
         """Places from where it was told to resync."""
         self.since: dict[int, At] = {}
+        self.fresh = False
         self._watching: tuple[Hub, Any, Subscription] | None = None
 
     # ---- subscription.Out
@@ -152,12 +129,16 @@ class Client:
         said = json.loads(frame)
         assert said["type"] == kind
         self.screen.apply(said)
+        if self.fresh:
+            event(f"first: {kind}{' after a token' if self.since else ''}")
+            self.fresh = False
         places = token_from(said["token"]).at
         assert self.screen.next == self.history.next(places)
         assert self.screen.rows == self.history.rows(places)
 
     def reply(self, message: ServerMessage) -> None:
         assert isinstance(message, Resync)
+        event(f"resync: {message.reason}")
         self.resyncs.append(self.since)
 
     # ---- the connection
@@ -165,7 +146,7 @@ class Client:
         if self._watching is None:
             subscription = Subscription(self)
             since = token_from(self.screen.token) if self.screen.token else None
-            self.since = since.at if since else {}
+            self.since, self.fresh = since.at if since else {}, True
             channel = hub.watch(self.history.selection, self.history.limit, subscription, since)
             self._watching = hub, channel, subscription
 
@@ -226,10 +207,11 @@ steps = st.one_of(
     st.tuples(st.just("roll back"), st.integers(0, 2)),
     st.tuples(st.just("cut"), one_of_three),
     st.tuples(st.just("connect"), one_of_three, st.booleans()),
+    *[st.tuples(st.just("away"), one_of_three, partition, st.lists(batches, max_size=3), st.booleans())] * 4,
     st.tuples(st.just("slow"), one_of_three),
     st.tuples(st.just("read on"), one_of_three),
     st.tuples(st.just("restart")),
-    st.tuples(st.just("run"), st.integers(1, 40)),
+    *[st.tuples(st.just("run"), st.integers(1, 80))] * 3,
     st.tuples(st.just("check")),
 )
 SELECTIONS = [
@@ -243,7 +225,7 @@ SELECTIONS = [
 
 
 @settings(max_examples=60, deadline=None)
-@given(st.sampled_from(SELECTIONS), st.sampled_from([3, 9, 5_000]), st.lists(steps, max_size=40))
+@given(st.sampled_from(SELECTIONS), st.sampled_from([3, 9, 5_000]), st.lists(steps, min_size=5, max_size=40))
 async def test_every_frame_shows_the_rows_of_the_place_it_names(
     shown: tuple[Selection, int], feed_cap: int, script: list[Any]
 ) -> None:
@@ -252,6 +234,9 @@ async def test_every_frame_shows_the_rows_of_the_place_it_names(
     sections = split(script, "restart")
     for n, section in enumerate(sections):
         async with gateway(history.state) as one, gateway(history.state) as other:
+            for client in clients:
+                client.connect(one)
+            await play(("run", 80), history, clients, (one, other))
             for step in section:
                 await play(step, history, clients, (one, other))
                 for client in clients:
@@ -266,7 +251,7 @@ async def test_every_frame_shows_the_rows_of_the_place_it_names(
                 client.cut()
 
 
-async def play(step: Any, history: History, clients: list[Client], hubs: tuple[Hub, Hub]) -> None:
+async def play(step: Any, history: History, clients: list[Client], hubs: tuple[Hub, Hub]) -> None:  # noqa: C901 - one case per kind of step
     match step:
         case "write", p, batch:
             await history.write(p, batch)
@@ -282,6 +267,12 @@ async def play(step: Any, history: History, clients: list[Client], hubs: tuple[H
             clients[n].cut()
         case "connect", n, other:
             clients[n].connect(hubs[other])
+        case "away", n, p, missed, other:
+            clients[n].cut()
+            for batch in missed:
+                await history.write(p, batch)
+            clients[n].connect(hubs[other])
+            await play(("run", 80), history, clients, hubs)
         case "slow", n:
             clients[n].slow = True
         case "read on", n:
