@@ -80,9 +80,14 @@ local function commit(keys, args)
   return { 'OK' }
 end
 
--- Whether a commit's removals free at least the bytes that it brings. Writes nothing.
-local function frees(keys, args)
-  local _, _, ids, ledger, _, prefix = unpack(keys)
+local function usage(key)
+  return redis.call('MEMORY', 'USAGE', key, 'SAMPLES', '0') or 0
+end
+
+-- Whether as many bytes as a commit brings are freed by what it removes or, else, by the older half of the feed:
+-- readers who need that read the state anew, and nothing else here can be done without.
+local function makes_room(keys, args)
+  local _, _, ids, ledger, feed, prefix = unpack(keys)
   local r, freed, brought = reader(args, 5), 0, 0
   local function bring(width)
     local first, last = r.many(width)
@@ -93,7 +98,7 @@ local function frees(keys, args)
   local function remove(bytes_of)
     local first, last = r.many(1)
     for i = first, last do
-      freed = freed + (bytes_of(args[i]) or 0)
+      freed = freed + bytes_of(args[i])
     end
   end
   bring(1) -- feed
@@ -107,7 +112,12 @@ local function frees(keys, args)
     r.one()
     bring(2)
   end
-  remove(function(member) return redis.call('MEMORY', 'USAGE', prefix .. member, 'SAMPLES', '0') end)
+  remove(function(member) return usage(prefix .. member) end)
+  if freed < brought then
+    local before = usage(feed)
+    redis.call('XTRIM', feed, 'MAXLEN', math.max(1, math.floor(redis.call('XLEN', feed) / 2)))
+    freed = freed + before - usage(feed)
+  end
   return freed >= brought
 end
 
@@ -115,7 +125,7 @@ end
 local function commit_freeing(keys, args)
   local have = redis.call('HMGET', keys[1], 'claim', 'position')
   local owned = have[1] == args[1] and (have[2] or '0') == args[2]
-  if owned and not frees(keys, args) then
+  if owned and not makes_room(keys, args) then
     return { 'full' }
   end
   return commit(keys, args)

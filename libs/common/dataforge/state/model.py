@@ -103,10 +103,6 @@ class Commit:
     ledger_gone: tuple[int, ...] = ()
     feed: tuple[bytes, ...] = ()
 
-    @property
-    def removes(self) -> bool:
-        return bool(self.gone or self.ids_gone or self.ledger_gone)
-
 
 @dataclass(frozen=True, slots=True)
 class Settlement:

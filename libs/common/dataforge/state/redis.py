@@ -138,9 +138,7 @@ class RedisState:
         try:
             try:
                 answer = await self._call("df_commit", keys, *arguments)
-            except OutOfMemoryError as error:  # refused as a whole, before its first write
-                if not commit.removes:
-                    raise _full() from error
+            except OutOfMemoryError:  # refused as a whole, before its first write
                 answer = await self._call("df_commit_freeing", keys, *arguments)
         except RedisError as error:
             raise Fatal(f"the outcome of a commit to {keys.meta} is unknown: {error}") from error

@@ -1,4 +1,4 @@
-"""A real server without memory left: what grows is refused as a whole, what frees goes through."""
+"""A real server without memory left: what makes room for itself goes through, the rest is refused as a whole."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -47,8 +47,7 @@ def step(previous: int, position: int, rows: int = 0, claim: str = "one", **fiel
         {"next": str(position), "watermark": str(position)},
         windows={NEW: changed} if changed else {},
         ends={NEW: 20},
-        feed=(PAYLOAD,),
-        **fields,
+        **{"feed": (PAYLOAD,), **fields},
     )
 
 
@@ -103,3 +102,20 @@ async def test_whoever_takes_a_partition_of_a_full_store_can_go_on(state: RedisS
         await state.commit(name, 0, step(1, 2, claim="two", gone=(OLD,)))
         with pytest.raises(Transient, match="out of memory"):
             await state.settle(name, 0, Settlement("two", 2, 99, PAYLOAD))
+
+
+async def test_the_older_half_of_the_feed_makes_room(state: RedisState, redis_url: str) -> None:
+    """So log time goes on where nothing has expired yet, and with it what does expire."""
+    name, large = await begin(state), (encode(msgspec.msgpack.decode(PAYLOAD) | {"trace": ["x" * 2_000]}),)
+    for n in range(1, 65):
+        await state.commit(name, 0, step(n, n + 1, rows=10, feed=large))
+    async with full(redis_url):
+        for n in range(65, 80):
+            await state.commit(name, 0, step(n, n + 1, rows=10, feed=large))
+        [(_, entries)] = await state.feed({(name, 0): "0-0"}, 1)
+        assert len(entries) < 5, "halved by each commit, for this server stays full"
+        assert (await state.head(name, 0)).cursor == entries[-1].cursor == "80-0 one", "the newest is always there"
+        assert [e.prev for e in entries[1:]] == [e.cursor for e in entries[:-1]]
+        with pytest.raises(Transient, match="out of memory"):
+            await state.commit(name, 0, step(80, 81, rows=50_000))
+    await state.commit(name, 0, step(80, 81, rows=50_000))

@@ -47,12 +47,13 @@ async def answering(*answers: bytes) -> AsyncIterator[tuple[RedisState, list[byt
 
 
 async def test_a_full_store_is_transient_for_a_claim_and_for_a_commit() -> None:
-    async with answering(FULL, FULL) as (state, asked):
+    async with answering(FULL, FULL, b"*1\r\n$4\r\nfull\r\n") as (state, asked):
         with pytest.raises(Transient, match="out of memory"):
             await state.claim("n", 0, "one")
         with pytest.raises(Transient, match="out of memory"):
             await state.commit("n", 0, Commit("one", 0, 1, {}))
-        assert [name.rpartition(b"_")[0] for name in asked] == [b"df_claim", b"df_commit"]
+        functions = [b"df_claim", b"df_commit", b"df_commit_freeing"]
+        assert [name.rpartition(b"_")[0] for name in asked] == functions
 
 
 async def test_a_commit_without_an_answer_is_fatal_and_not_sent_again() -> None:
