@@ -26,7 +26,8 @@ from devstack.model import SERVICES
 from devstack.stack import Stack
 from reading import wait_until
 
-BAD, FLOOD = 5, 1_500
+BAD, FLOOD, MORE = 5, 1_500, 100
+ALL = FLOOD + MORE
 SALE, NOTE = "raw.shop.sale.v1", "raw.shop.note.v1"
 BROKEN = b'{"id": "\x1b[2J", "at": 1, "text": [\xff'
 
@@ -103,7 +104,7 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
         (folder / f"{event}.v1.json").write_text(json.dumps(contract))
     worker = [service for service in SERVICES if service.name == "quality-worker"]
     data = tmp_path_factory.mktemp("stack")
-    with Stack.start(data, [folder], services=worker, servers=("kafka", "s3proxy"), tied=True) as stack:
+    with Stack.start(data, [folder], services=worker, servers=("kafka", "s3proxy"), tied=True, timeout_s=300) as stack:
         yield Shop(stack)
 
 
@@ -124,6 +125,9 @@ def test_too_many_rejections_pause_the_topic_until_somebody_resumes_it(shop: Sho
     assert SALE in shop.paused()["paused"]
     assert shop.gauge(f'dataforge_paused{{topic="{SALE}"}}') == 1
     assert shop.gauge(f'dataforge_paused{{topic="{NOTE}"}}') == 0
+    shop.send(SALE, 0, [b"{}"] * MORE)
+    lag = f'dataforge_lag_records{{partition="0",topic="{SALE}"}}'
+    wait_until(lambda: shop.gauge(lag) == ALL - len(judged), "the lag grows")
 
     pid = shop.stack.pid("quality-worker")
     os.kill(pid, signal.SIGKILL)
@@ -135,14 +139,14 @@ def test_too_many_rejections_pause_the_topic_until_somebody_resumes_it(shop: Sho
     assert shop.answer("resume", SALE)["through"] == {}
     wait_until(lambda: len(_pauses(shop)) == 2, "what waits is still too bad: it pauses again")
     assert shop.judged(SALE, 1) in ([], [0, 1, 2])
-    assert shop.answer("resume", SALE, "--through")["through"]["0"] == FLOOD
-    wait_until(lambda: shop.judged(SALE) == list(range(FLOOD)), "all that was there is let through")
+    assert shop.answer("resume", SALE, "--through")["through"]["0"] == ALL
+    wait_until(lambda: shop.judged(SALE) == list(range(ALL)), "all that was there is let through")
     wait_until(lambda: shop.judged(SALE, 1) == [0, 1, 2], "the other partition goes on")
     assert shop.alerts()[f"topic_paused/{SALE}"].state == "cleared"
     wait_until(lambda: not _tried(shop), "readiness has nothing left to remark")
     assert isinstance(shop.command("resume", SALE).exception, UsageError)
 
-    rejected = [f"{SALE}/0/{n}" for n in range(FLOOD)]
+    rejected = [f"{SALE}/0/{n}" for n in range(ALL)]
     wait_until(
         lambda: {r.key.decode() for r in shop.records("quarantine.shop.sale.v1") if r.key} == {*rejected},
         "each of them is in quarantine",
@@ -155,7 +159,7 @@ def _quarantine_can_be_worked_with(shop: Shop) -> None:
     newest = shop.answer("quarantine", "ls", "--limit", 3, "--event", "sale.v1")
     assert [r["origin"] for r in newest] == [f"{SALE}/0/{n}" for n in _last(3, newest)]
     assert {r["reason"] for r in newest} == {"missing_field"}
-    assert len(shop.answer("quarantine", "ls", "--limit", 5_000)) == FLOOD + BAD
+    assert len(shop.answer("quarantine", "ls", "--limit", 5_000)) == ALL + BAD
     assert len(shop.answer("quarantine", "ls", "--reason", "empty_value", "--domain", "shop")) == 1
     assert shop.answer("quarantine", "ls", "--reason", "too_old", "--since", "1h") == []
 
@@ -174,9 +178,9 @@ def _quarantine_can_be_worked_with(shop: Shop) -> None:
     topics = {topic["topic"]: topic for topic in stats["topics"]}
     assert (topics[NOTE]["received"], topics[NOTE]["rejected"]) == (10 + BAD, BAD)
     assert topics[NOTE]["reasons"] == {"empty_value": 1, "invalid_utf8": BAD - 1}
-    assert topics[SALE]["share"] == pytest.approx(FLOOD / (FLOOD + 3))
-    assert sum(sum(bucket["reasons"].values()) for bucket in stats["buckets"]) == FLOOD + BAD
-    assert b"99.80%" in shop.command("quarantine", "stats").stdout_bytes
+    assert topics[SALE]["share"] == pytest.approx(ALL / (ALL + 3))
+    assert sum(sum(bucket["reasons"].values()) for bucket in stats["buckets"]) == ALL + BAD
+    assert b"99.81%" in shop.command("quarantine", "stats").stdout_bytes
 
     for wrong, error in {
         ("show", f"{NOTE}/1/0"): StackError,  # it was valid

@@ -14,6 +14,8 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import NoReturn
 
+from aiokafka.errors import KafkaError
+
 from dataforge.errors import Fatal
 from dataforge.runtime import metrics, process
 from dataforge.runtime.admin import AdminServer, Check
@@ -23,6 +25,7 @@ from dataforge.runtime.tracing import configure_tracing, stop_tracing
 from dataforge.runtime.watchdog import Watchdog
 from dataforge.stream.faust_app import BatchApp
 from dataforge.stream.lanes import Lanes
+from dataforge.stream.records import TopicPartition
 from dataforge.stream.transport import Consumer
 from dataforge.stream.work import Source
 
@@ -167,6 +170,7 @@ class StreamApp:
         consumer = app.consumer
         assert isinstance(consumer, Consumer)  # noqa: S101
         rounds = 0
+        ends: Mapping[TopicPartition, int] = {}
         while True:
             await asyncio.sleep(1)
             rounds += 1
@@ -179,8 +183,13 @@ class StreamApp:
             for tp, position in positions.items():
                 if tp in assigned:
                     metrics.POSITION.labels(*tp).set(position)
-                    metrics.LAG.labels(*tp).set(max(0, consumer.highwater(tp) - position))  # pyright: ignore[reportArgumentType]
+                    # What is held is not fetched either, so the consumer's own idea of its end stands still.
+                    end = max(consumer.highwater(tp), ends.get(tp, 0))  # pyright: ignore[reportArgumentType]
+                    metrics.LAG.labels(*tp).set(max(0, end - position))
             if rounds % REPORT_S == 0:
+                with suppress(TimeoutError, KafkaError):
+                    async with asyncio.timeout(REPORT_S):
+                        ends = await consumer.ends(positions)
                 with suppress(TimeoutError):
                     async with asyncio.timeout(REPORT_S):
                         await consumer.report(positions)

@@ -273,6 +273,11 @@ class Consumer(faust_consumer.Consumer):
     def highwater(self, tp: TP) -> int:
         return self.kafka.highwater(KafkaTopicPartition(*tp)) or 0
 
+    async def ends(self, tps: Iterable[TopicPartition]) -> dict[TopicPartition, int]:
+        """Where the logs end now, asked of Kafka."""
+        found = await self.kafka.end_offsets([KafkaTopicPartition(*tp) for tp in tps])
+        return {TopicPartition(*tp): end for tp, end in found.items()}
+
     def topic_partitions(self, topic: str) -> int | None:
         return len(self.kafka.partitions_for_topic(topic) or ()) or None
 
