@@ -190,6 +190,7 @@ class LiveView:
             if time.monotonic() - self._heard_s > self._silence_s:
                 self._abort()
         self.current = False
+        self._news.set()
         if listener.error is not None:
             raise listener.error
         if listener.close_code in _REFUSED:
