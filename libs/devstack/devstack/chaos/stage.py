@@ -20,6 +20,8 @@ from devstack.paths import StackPaths
 from devstack.replay.replay import TOPIC
 from devstack.stack import Stack
 
+_READY_S = 300.0
+"""Eleven processes at once, on a machine that may have better things to do."""
 OBJECTS_MIB = 512
 """The object store's disk: enough for some millions of events, and filled in a moment."""
 
@@ -47,6 +49,7 @@ async def staged(
             services=doubled() if services is None else services,
             env=_through(proxies) | clock.hooked(paths),
             kafka_proxy=proxies["kafka"].address,
+            timeout_s=_READY_S,
             tied=True,
         ) as stack:
             yield Stage(stack, proxies, raw_topic, f"judged.{raw_topic.removeprefix('raw.')}")
