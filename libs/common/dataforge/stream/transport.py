@@ -33,6 +33,7 @@ from faust.types.tuples import ConsumerMessage
 
 from dataforge.errors import Fatal
 from dataforge.runtime import metrics
+from dataforge.stream.heartbeat import naming
 from dataforge.stream.records import RecordBatch, TopicPartition
 
 if TYPE_CHECKING:
@@ -119,6 +120,9 @@ class Consumer(faust_consumer.Consumer):
             heartbeat_interval_ms=int(conf.broker_heartbeat_interval * 1000),
         )
         await self._kafka.start()
+        if conf.consumer_group_instance_id:
+            coordinator = self._kafka._coordinator
+            coordinator._send_req = naming(coordinator._send_req, conf.consumer_group_instance_id, self.fail)
 
     async def on_stop(self) -> None:
         if self._kafka is not None:
@@ -319,8 +323,8 @@ class Consumer(faust_consumer.Consumer):
 
 def _out_of_range(error: OffsetOutOfRangeError) -> Fatal:
     fatal = Fatal(
-        f"a stored position is outside of its log: {error}. The log lost these records (retention, or a recreated "
-        "topic); going on would skip them silently. Restore the log, or reset this partition's state"
+        f"a position is outside of its log: {error}. Retention overtook this reader, or the topic was recreated; the "
+        "next start compares them, and reads on from the landing chain where there is one"
     )
     fatal.__cause__ = error
     return fatal

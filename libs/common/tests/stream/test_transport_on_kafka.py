@@ -198,6 +198,25 @@ async def test_a_frozen_owner_that_wakes_up_changes_nothing(kafka: str, topic: s
     assert_exact(two.database, total)
 
 
+async def test_of_two_processes_with_one_instance_name_one_leaves_and_says_why(
+    kafka: str, topic: str, tmp_path: Path
+) -> None:
+    async with workers(kafka, topic, tmp_path, 2, static=True) as (one, two):
+        await until(one.ready, "ready")
+        two.env["DATAFORGE_INSTANCE"] = one.name
+        await two.end(signal.SIGKILL)  # it began under its own name
+        await two.start()
+        assert one.process is not None
+        async with asyncio.timeout(40):
+            assert await one.process.wait() == 1
+        await produce(kafka, topic, 200, rate=5_000)
+        ends = await end_offsets(kafka, [TopicPartition(topic, partition) for partition in range(PARTITIONS)])
+        await until(lambda: all_read(two.database, ends), "everything read", 40)
+        assert await two.end(signal.SIGTERM) == 0
+    assert_exact(two.database, 200)
+    assert f"another process has the instance name {topic}-worker-0" in (tmp_path / "worker-0.log").read_text()
+
+
 async def test_a_second_worker_takes_a_share_and_gives_it_back(kafka: str, topic: str, tmp_path: Path) -> None:
     async with workers(kafka, topic, tmp_path, 3, static=False) as group:
         for worker in group:
