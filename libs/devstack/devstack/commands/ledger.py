@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import msgspec
 import typer
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
@@ -52,23 +53,26 @@ def ledger(
 
 
 def show_ledger(answer: dict[str, Any], console: Console, now: datetime) -> None:
-    """One domain: a line per event and partition, then what does not balance."""
-    table = Table("event", "partition", "received", "landed", "valid", "quarantined", "undecodable", "counted",
-                  "duplicate", "late", "in flight", "newest minute", "", title=answer["domain"])  # fmt: skip
+    """One domain: per event a line for each partition, then what does not balance."""
     for event in answer["events"]:
+        table = Table(title=event["event"], box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
+        for name in ("#", "received", "landed", "valid", "rejected", "counted", "dup", "late", "flight"):
+            table.add_column(name, justify="right", no_wrap=True)
+        table.add_column("newest", no_wrap=True)
+        table.add_column("", no_wrap=True, min_width=2)
         for partition in event["partitions"]:
             totals, minutes = partition["totals"], partition["minutes"]
+            rejected = sum(totals["quarantined"].values()) + sum(totals["undecodable"].values())
             table.add_row(
-                event["event"],
                 str(partition["partition"]),
                 *(_number(totals[name]) for name in ("received", "landed", "valid")),
-                *(_number(sum(totals[name].values())) for name in ("quarantined", "undecodable")),
+                _number(rejected),
                 *(_number(totals[name]) for name in ("counted", "duplicate", "late")),
                 _number(partition["in_flight"]),
                 _ago(minutes[-1]["minute"], now) if minutes else "none yet",
-                "[green]balanced[/]" if totals["balanced"] else "[red]not balanced[/]",
+                "[green]ok[/]" if totals["balanced"] else "[red]NO[/]",
             )
-    console.print(table)
+        console.print(table)
     for event in answer["events"]:
         for problem in event["problems"]:
             age = timedelta(seconds=int(problem["age_s"]))
