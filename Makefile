@@ -36,7 +36,7 @@ it-docker: $(STAMP) ## the core of the integration tests, in containers; gets an
 	set -a; . build/images.env; set +a; \
 	DATAFORGE_TEST_BACKEND=docker REQUIRE_DOCKER=1 $(BIN)/python -m pytest -m core $(ARGS)
 
-chaos: $(STAMP) ## kill each service and server in turn, all of it
+chaos: $(STAMP) ## every kind of fault in the middle of a replay, and the oracle
 	CHAOS=all $(BIN)/python -m pytest -m chaos $(ARGS)
 
 fuzz: $(STAMP) ## a million fuzzed records through judge and fold; ARGS="--records N --seed S --json FILE"
@@ -67,7 +67,8 @@ clean: ## stop the stack, remove .venv and every cache in the tree (data in .dat
 	find libs services $(wildcard tests) -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(STAMP): $(VENV)/.uv requirements.lock $(PYPROJECTS)
-	$(UV) pip sync --quiet --require-hashes requirements.lock
+	# compiled here: else every start of a service compiles every library where Python may not write bytecode
+	$(UV) pip sync --quiet --require-hashes --compile-bytecode requirements.lock
 	$(UV) pip install --quiet --no-deps $(addprefix -e ,$(PACKAGES))
 	@touch $@
 
