@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 from dataforge.kpi.catalogue import Selection
 from dataforge.runtime import metrics
-from dataforge.state.model import FeedEntry
+from dataforge.state.model import FeedEntry, PartitionRead
 from dataforge.state.store import Named, StateReader
 
 from ws_gateway import protocol
@@ -228,16 +228,20 @@ class Hub:
             for watcher in list(one.watchers):
                 self._begin(one, watcher)
 
-    async def _read(self, channel: Channel) -> list[Any]:
+    async def _read(self, channel: Channel) -> list[PartitionRead]:
         selection = channel.selection
         name, table = selection.name, selection.view.table.id
         partitions = range(selection.domain.partitions)
-        heads = await asyncio.gather(*(self._state.head(name, p) for p in partitions))
-        start_ms = view_floor_ms(selection, max(head.watermark for head in heads), channel.limit)
-        reads: list[Awaitable[Any]] = [
-            self._state.read(name, p, table, selection.step_ms, start_ms, _FOREVER_MS) for p in partitions
-        ]
-        return list(await asyncio.gather(*reads))
+        reads = await asyncio.gather(*(self._state.head(name, p) for p in partitions))
+        start_ms = _FOREVER_MS
+        # A store that is rolled back meanwhile has an older view: look again.
+        while (needed_ms := view_floor_ms(selection, max(r.watermark for r in reads), channel.limit)) < start_ms:
+            start_ms = needed_ms
+            wanted: list[Awaitable[PartitionRead]] = [
+                self._state.read(name, p, table, selection.step_ms, start_ms, _FOREVER_MS) for p in partitions
+            ]
+            reads = await asyncio.gather(*wanted)
+        return list(reads)
 
     # ---- frames
     def _schedule(self, one: _Live) -> None:
