@@ -172,7 +172,10 @@ class LiveView:
         transport, listener = await ws_connect(
             lambda: _Listener(self._hear), self.url, max_frame_size=_MAX_FRAME_BYTES, logger_name="live"
         )
-        assert isinstance(listener, _Listener)  # noqa: S101 - what the factory made
+        if not isinstance(listener, _Listener):
+            # Made no listener: no server has answered the handshake, though something took the connection.
+            transport.disconnect(graceful=False)
+            raise OSError(f"{self.url} did not shake hands")
         self._transport, self._listener, self._heard_s = transport, listener, time.monotonic()
         self.connects += 1
         since = self.screen.token
