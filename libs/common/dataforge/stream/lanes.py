@@ -43,6 +43,8 @@ class Lanes:
         self._fail, self._watchdog, self._tick_s = fail, watchdog, tick_s
         self._open_deadline_s, self._close_deadline_s = open_deadline_s, close_deadline_s
         self._lanes: dict[TopicPartition, Lane] = {}
+        self._ids: dict[str, bytes] = {}
+        """Topic -> its id, as first seen by this process."""
         self._opening: asyncio.Task[None] | None = None
         self._room: asyncio.Future[None] | None = None
         self.ready = False
@@ -144,9 +146,12 @@ class Lanes:
                 self._compare(ids)
 
     def _compare(self, ids: Mapping[str, bytes]) -> None:
+        # Also topics no partition of which is here: a rebalance while a topic was away leaves it to nobody.
         for tp, lane in self._lanes.items():
-            if tp.topic in ids and not same_topic(lane.topic_id, ids[tp.topic]):
-                self._fail(f"compare {tp.topic}", Fatal(f"the topic was recreated while it was read: {tp.topic}"))
+            self._ids.setdefault(tp.topic, lane.topic_id)
+        for topic, topic_id in ids.items():
+            if not same_topic(self._ids.setdefault(topic, topic_id), topic_id):
+                self._fail(f"compare {topic}", Fatal(f"the topic was recreated while it was read: {topic}"))
                 return
 
     async def close(self) -> None:

@@ -315,6 +315,18 @@ async def test_a_missing_topic_ends_a_process_that_runs(world: World) -> None:
     await held.lanes.close()
 
 
+async def test_a_topic_that_was_replaced_while_nobody_had_it_is_noticed(world: World) -> None:
+    """A rebalance while the topic did not exist leaves its partitions to nobody, and nothing would be read."""
+    held = Held(world)
+    await held.lanes.open([TP])
+    await held.lanes.compare()
+    await held.lanes.close()
+    await held.lanes.open([])
+    world.log.recreate(TP.topic)
+    await held.lanes.compare()
+    assert [str(error) for error in held.failed] == [f"the topic was recreated while it was read: {TP.topic}"]
+
+
 async def test_a_log_that_does_not_answer_is_compared_later(world: World) -> None:
     held = Held(world)
     await held.lanes.open([TP])
