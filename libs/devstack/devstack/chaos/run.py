@@ -7,15 +7,17 @@ from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from aiokafka.errors import KafkaError
+
 from devstack.chaos.director import Director
 from devstack.chaos.fault import FinalFault, Kind, Stage
-from devstack.chaos.recovery import recoveries
+from devstack.chaos.recovery import Positions, recoveries
 from devstack.chaos.report import Report, assess, with_verdict
 from devstack.chaos.schedule import Planned, schedule
 from devstack.chaos.stage import staged
 from devstack.chaos.verdict import Collected, examine
 from devstack.chaos.verify import verify
-from devstack.chaos.watch import Watch
+from devstack.chaos.watch import NO_ANSWER, Watch
 from devstack.chaos.witnesses import VIEWS, Witnesses, witnesses
 from devstack.oracle.api import Api, NoAnswer
 from devstack.oracle.live import BrokenPromise, Refused
@@ -126,6 +128,8 @@ class Run:
                     await asyncio.gather(attacking, return_exceptions=replaying.done())
                     attacked.set()
                     await replaying
+            except KafkaError as error:  # an idempotent producer tries for ever, unless the broker has lost something
+                self.problems.append(f"the replay failed, the broker does not know what it acknowledged: {error!r}")
             finally:
                 for task in (attacking, cutting, replaying):
                     task.cancel()
@@ -136,9 +140,16 @@ class Run:
         await director.run([p for p in self.planned() if p.kind not in self._final])
         await director.recovered()
 
+    async def _log_end(self, seen: Witnesses) -> Positions:
+        """Where the raw log ends, asked until the broker answers."""
+        while True:
+            with suppress(*NO_ANSWER):
+                return await seen.raw.ends()
+            await asyncio.sleep(_LOOK_S)
+
     async def _settle(self, seen: Witnesses, watch: Watch, tapes: Sequence[asyncio.Task[None]]) -> bool:
         """Wait until every stage has everything. Where one stands still, that is a problem, and False."""
-        ends, begin_s = await seen.raw.ends(), time.monotonic()
+        ends, begin_s = await self._log_end(seen), time.monotonic()
         least, moved_s = float("inf"), begin_s
         while late := watch.behind(ends, begin_s):
             left = sum(watch.lag().values())
