@@ -1,7 +1,7 @@
 """What workers ask Kafka beside the batches their consumer brings: bounds, ids, single records, tails."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence, Set
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, Sequence, Set
 from contextlib import asynccontextmanager
 from typing import Generic, TypeVar
 
@@ -39,6 +39,10 @@ class KafkaLog:
             reader = self._idle.pop() if self._idle else await RangeReader(self._bootstrap).__aenter__()
             try:
                 yield reader
+            except GeneratorExit:
+                # Whoever read has seen enough. The connection is as good as before: each reading seeks anew.
+                self._idle.append(reader)
+                raise
             except BaseException:
                 # Whatever it was, the next one begins with a connection that nothing is wrong with.
                 await reader.__aexit__()
@@ -67,7 +71,7 @@ class KafkaLog:
                     found = records[-1]
             return found
 
-    async def read_from(self, tp: TopicPartition, offset: int) -> AsyncIterator[Sequence[Record]]:
+    async def read_from(self, tp: TopicPartition, offset: int) -> AsyncGenerator[Sequence[Record], None]:
         """Its records from `offset` to the end it has now.
 
         *Raises* `Fatal` where the log no longer, or not yet, holds `offset`.

@@ -2,7 +2,7 @@
 
 from bisect import bisect_left
 from collections import defaultdict
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import blake2b
 from operator import attrgetter
@@ -108,7 +108,7 @@ class MemoryLog:
             yield batch
             start = batch.next
 
-    async def read_from(self, tp: TopicPartition, offset: int) -> AsyncIterator[Sequence[Record]]:
+    async def read_from(self, tp: TopicPartition, offset: int) -> AsyncGenerator[Sequence[Record], None]:
         yield self.fetch(tp, offset, self.end(tp)).records
 
     async def last_record(self, tp: TopicPartition) -> Record | None:

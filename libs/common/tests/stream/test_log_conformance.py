@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any
 from uuid import uuid4
@@ -100,6 +101,17 @@ async def test_a_tail_is_read_to_the_end_and_from_nowhere_else(subject: Subject)
     for offset in (3, 11):
         with pytest.raises(Fatal):
             _ = [records async for records in subject.log.read_from(subject.tp, offset)]
+
+
+async def test_a_reading_that_is_given_up_leaves_nothing_for_the_next(subject: Subject) -> None:
+    await subject.send(10)
+    for offset in (3, 0, 7):
+        async with aclosing(subject.log.read_from(subject.tp, offset)) as read:
+            async for records in read:
+                assert records[0].offset == offset
+                break
+    read = [r.offset async for records in subject.log.read_from(subject.tp, 5) for r in records]
+    assert read == list(range(5, 10))
 
 
 @pytest.mark.integration

@@ -1,6 +1,6 @@
 """A partition's records from any offset on: from the log where it still holds them, else from the landing chain."""
 
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from typing import NamedTuple, Protocol
 
@@ -15,7 +15,7 @@ class ReadableLog(Protocol):
 
     async def bounds(self, tp: TopicPartition) -> Bounds: ...
     async def record_at(self, tp: TopicPartition, offset: int) -> Record | None: ...
-    def read_from(self, tp: TopicPartition, offset: int) -> AsyncIterator[Sequence[Record]]:
+    def read_from(self, tp: TopicPartition, offset: int) -> AsyncGenerator[Sequence[Record], None]:
         """From `offset` to the end it has now."""
         ...
 
@@ -47,8 +47,9 @@ class Past:
                 async for _, batch in landed:
                     yield batch.records
                     offset = batch.next
-        async for records in self.log.read_from(tp, offset):
-            yield records
+        async with aclosing(self.log.read_from(tp, offset)) as logged:
+            async for records in logged:
+                yield records
 
     async def accepted(
         self, tp: TopicPartition, start: Place, end: int | None = None
