@@ -22,6 +22,7 @@ from tenacity import (
 )
 
 from dataforge.errors import Fatal, Superseded, Transient
+from dataforge.state.connection import NotSent, pool
 from dataforge.state.model import Commit, FeedEntry, Loaded, PartitionRead, Settlement
 from dataforge.state.store import Keys, Named
 
@@ -53,13 +54,14 @@ class RedisState:
     """Reader and writer. Loads the functions by itself where the server has not got them."""
 
     def __init__(self, url: str, *, feed_cap: int = 5_000, timeout_s: float = 10.0) -> None:
-        self._redis = Redis.from_url(
+        connections = pool(
             url,
             socket_timeout=timeout_s,
             socket_connect_timeout=timeout_s,
             socket_keepalive=True,
             retry=Retry(NoBackoff(), 0),  # a commit is sent once; whoever may repeat a call does so himself
         )
+        self._redis = Redis.from_pool(connections)
         self._feed_cap = feed_cap
 
     async def close(self) -> None:
@@ -140,6 +142,8 @@ class RedisState:
                 answer = await self._call("df_commit", keys, *arguments)
             except OutOfMemoryError:  # refused as a whole, before its first write
                 answer = await self._call("df_commit_freeing", keys, *arguments)
+        except NotSent as error:
+            raise _away(error) from error
         except RedisError as error:
             raise Fatal(f"the outcome of a commit to {keys.meta} is unknown: {error}") from error
         if answer[0] == b"full":
@@ -216,7 +220,7 @@ def _may_be_repeated() -> Iterator[None]:
     except OutOfMemoryError as error:
         raise _full() from error
     except (ConnectionError, TimeoutError, ReadOnlyError, OSError) as error:
-        raise Transient(f"the state store does not answer: {error}") from error
+        raise _away(error) from error
 
 
 def _demand_ok(answer: Sequence[bytes], keys: Keys, claim: str, position: int) -> None:
@@ -225,6 +229,10 @@ def _demand_ok(answer: Sequence[bytes], keys: Keys, claim: str, position: int) -
             f"{keys.meta}: refused at {position}; the store has position {answer[2].decode()}"
             f" under {'the same' if answer[1].decode() == claim else 'another'} claim"
         )
+
+
+def _away(error: Exception) -> Transient:
+    return Transient(f"the state store does not answer: {error}")
 
 
 def _full() -> Transient:

@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
 import pytest
+import uvloop
 
 from dataforge.errors import Fatal, Transient
 from dataforge.state.model import Commit, Settlement
@@ -101,3 +102,22 @@ async def test_a_server_that_comes_up_late_is_waited_for() -> None:
     async with answering(LOADING, HANG_UP, PONG) as (state, asked):
         await state.reached()
         assert asked == [b"PING"] * 3
+
+
+@pytest.mark.parametrize("loop", [uvloop.new_event_loop, asyncio.new_event_loop])
+def test_a_connection_reset_before_a_commit_was_sent_is_transient(
+    loop: Callable[[], asyncio.AbstractEventLoop],
+) -> None:
+    """The last moment at which it can be: the connection has been taken from the pool, nothing is written."""
+
+    async def scene() -> None:
+        async with answering(PONG) as (state, asked):
+            await state.ping()
+            (connection,) = state._redis.connection_pool._available_connections
+            connection._writer.transport.abort()
+            with pytest.raises(Transient):
+                await state.commit("n", 0, Commit("one", 0, 1, {}))
+            assert asked == [b"PING"]
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(scene())
