@@ -56,7 +56,7 @@ def holds(report: Report, faults: int) -> None:
     assert all(hit.in_flight["grown_by"] > 0 for hit in report.recovery_s)
 
 
-@pytest.mark.timeout(560)
+@pytest.mark.timeout(900)
 async def test_one_fault_of_each_family_changes_nothing(tmp_path: Path, seed: int) -> None:
     kinds = {name: KINDS[name] for name in FAMILIES}
     options = Options(1.0, len(FAMILIES), seed, kinds, rate=600, max_recovery_s=BACK_S)
