@@ -114,7 +114,7 @@ def test_a_connection_reset_before_a_commit_was_sent_is_transient(
         async with answering(PONG) as (state, asked):
             await state.ping()
             (connection,) = state._redis.connection_pool._available_connections
-            connection._writer.transport.abort()
+            connection._writer.transport.abort()  # pyright: ignore[reportOptionalMemberAccess]
             with pytest.raises(Transient):
                 await state.commit("n", 0, Commit("one", 0, 1, {}))
             assert asked == [b"PING"]
