@@ -103,6 +103,8 @@ class Lanes:
         self._opening = None
         self.ready = True
         seeks = {tp: lane.standby for tp, lane in self._lanes.items()}
+        for tp, lane in self._lanes.items():
+            self._ids.setdefault(tp.topic, lane.topic_id)
         counts = dict.fromkeys((source.name for source in self._source_of.values()), 0)
         for tp in seeks:
             counts[self._source_of[tp.topic].name] += 1
@@ -147,8 +149,6 @@ class Lanes:
 
     def _compare(self, ids: Mapping[str, bytes]) -> None:
         # Also topics no partition of which is here: a rebalance while a topic was away leaves it to nobody.
-        for tp, lane in self._lanes.items():
-            self._ids.setdefault(tp.topic, lane.topic_id)
         for topic, topic_id in ids.items():
             if not same_topic(self._ids.setdefault(topic, topic_id), topic_id):
                 self._fail(f"compare {topic}", Fatal(f"the topic was recreated while it was read: {topic}"))

@@ -21,6 +21,7 @@ from dataforge.stream.records import TopicPartition
 logger = logging.getLogger(__name__)
 
 _VISIBLE_S = 10
+_STOP_S = 2
 _AWAY = (KafkaError, OSError, RuntimeError)
 """uvloop raises the last where a connection is reset under a request."""
 
@@ -152,7 +153,8 @@ class RangeReader:
 
     async def __aexit__(self, *_: object) -> None:
         if self._consumer is not None:
-            await self._consumer.stop()
+            # aiokafka's tasks may swallow a cancellation, and then never end: so the wait has an end of its own.
+            await asyncio.wait([asyncio.ensure_future(self._consumer.stop())], timeout=_STOP_S)
 
     @property
     def _kafka(self) -> AIOKafkaConsumer:
