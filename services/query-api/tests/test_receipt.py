@@ -242,6 +242,40 @@ async def test_an_event_id_is_found_wherever_it_came_and_however_it_was_written(
     assert (places, searched.records) == ([(0, 3), (0, 6)], 5)
 
 
+SEEN_AGAIN = [judged(n, START + n * 2 * MINUTE, sale("a", START + n * 2 * MINUTE)) for n in range(5)]
+"""Each within the horizon of the one before it, and two further on no more."""
+DUPLICATE_AHEAD = [
+    judged(0, START, sale("a", START)),
+    judged(1, START + 30 * SECOND, sale("a", START + 25 * SECOND)),
+    judged(2, START + 31 * SECOND, sale("b", START + SECOND)),
+]
+"""Were the duplicate's time the watermark, the last one would be late."""
+
+
+@pytest.mark.parametrize(
+    ("log", "expected"),
+    [
+        (SEEN_AGAIN, ["counted", "duplicate", "counted", "duplicate", "counted"]),
+        (DUPLICATE_AHEAD, ["counted", "duplicate", "counted"]),
+    ],
+)
+async def test_what_a_duplicate_does_not_do(log: list[LogRecord], expected: list[str]):
+    event, log = short(), numbered(log)
+    platform = Platform(event)
+    await platform.write(log)
+    assert list(truth(event, log).values()) == expected
+    assert [(await platform.finder.receipt(0, offset)).counting for offset in range(len(log))] == expected
+
+
+async def test_of_many_duplicates_ahead_none_is_the_watermark():
+    ahead = [judged(1 + n, START + 30 * SECOND, sale("a", START + (n + 1) * SECOND)) for n in range(29)]
+    log = numbered([DUPLICATE_AHEAD[0], *ahead, judged(30, START + 31 * SECOND, sale("b", START + SECOND))])
+    platform = Platform(short())
+    await platform.write(log)
+    receipt = await platform.finder.receipt(0, 30)
+    assert (receipt.counting, receipt.watermark_ms) == ("counted", START)
+
+
 def test_an_id_counts_again_once_it_is_forgotten_and_not_by_being_seen_again_meanwhile():
     seen = [Seen(n, n, n * MINUTE) for n in range(8)]
     assert [one.position for one in firsts(seen, HORIZON)] == [0, 3, 6]
