@@ -181,9 +181,11 @@ def _chain_problems(world: World, tp: TopicPartition) -> Iterator[str]:
     accepted = verdicts(world, tp.partition) if tp in world.judged else []
     for key in sorted(k for k in world.objects.objects if k.startswith(prefix)):
         footer, held = model.read_object(world.objects.objects[key])
-        if footer["start"] != due or key != f"{prefix}{due:020d}.parquet":
+        if footer["start"] != due:
             yield f"chain {key}: starts at {footer['start']}, {due} was due"
             return
+        if key != f"{prefix}{due:020d}.parquet":
+            yield f"chain {key}: is not named for its start"
         logged = [
             (r.offset, r.timestamp, r.key, r.value, list(r.headers))
             for r in history

@@ -55,9 +55,9 @@ class Process:
         self._loop.forget(self)
 
     def resume(self) -> None:
-        self.paused = False
-        if self.alive and self.ready:
+        if self.paused and self.alive and self.ready:
             self._loop.runnable.append(self)
+        self.paused = False
 
 
 _running: ContextVar[Process] = ContextVar("process")

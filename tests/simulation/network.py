@@ -46,6 +46,7 @@ class Network:
         self.busy_until_s = 0.0
         """When the last of what is on its way will have arrived."""
         self._ambushes: dict[tuple[str, str], list[Ambush]] = {}
+        self._dooms: dict[str, str] = {}
         self.heard: Callable[[str], None] = lambda _: None
         """Told of every call that changes something, and of what went wrong."""
 
@@ -53,18 +54,24 @@ class Network:
         """Do this to the caller at the next call of this kind: `before` its effect or `after` it."""
         self._ambushes.setdefault((when, what), []).append(action)
 
+    def doom(self, what: str, fate: str) -> None:
+        """This is the fate of the next call of this kind."""
+        self._dooms[what] = fate
+
     def clear(self) -> None:
         self.weather = CALM
         self._ambushes.clear()
+        self._dooms.clear()
 
     async def call(self, what: str, effect: Callable[[], T], failure: Callable[[str], Exception]) -> T:
         """The effect's result. *Raises* what the effect raises, or `failure` where there was no answer."""
-        self.calls[what] += 1
+        kind = what.partition(" ")[0]
+        self.calls[kind] += 1
         caller, random = running(), self._random
         future: asyncio.Future[T] = self._loop.create_future()
-        fate = self._fate()
+        fate = self._dooms.pop(kind, None) or self._fate()
         if fate != "ok":
-            self.faults[f"{what.partition(' ')[0]} {fate}"] += 1
+            self.faults[f"{kind} {fate}"] += 1
         there, back = self._latency_s(), self._latency_s()
         if fate == "late":
             there = random.uniform(0, LATE_S)

@@ -9,16 +9,18 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from random import Random
 
-from simulation import check, schedule
+from simulation import check, directed, schedule
 from simulation.loop import Stuck
 from simulation.schedule import Step
 from simulation.setup import GROUPS, Setup
 from simulation.world import World
 
-FINISH_S = 90.0
+FINISH_S = 60.0
 """Longest time, of the simulation's, that the platform may need to catch up once faults have stopped."""
 SETTLE_S = 2.5
 """Enough for a watcher to notice that its feed was rolled back."""
+SETTLED = 4
+"""What is wrong this many times after all was finished stays wrong."""
 
 
 @dataclass
@@ -26,6 +28,7 @@ class Outcome:
     seed: int
     setup: Setup
     steps: Sequence[Step]
+    scenario: str
     violations: list[str] = field(default_factory=list)
     trace: list[str] = field(default_factory=list)
     faults: dict[str, int] = field(default_factory=dict)
@@ -34,20 +37,26 @@ class Outcome:
 
     def __str__(self) -> str:
         """What one needs to see it again."""
-        lines = [f"seed {self.seed}, {self.setup}", f"steps = {schedule.describe(self.steps)}", *self.trace[-400:]]
+        lines = [
+            f"seed {self.seed}, {self.setup}, {self.scenario or 'drawn'}",
+            f"steps = {schedule.describe(self.steps)}",
+            *self.trace[-400:],
+        ]
         return "\n".join([*lines, *(f"VIOLATION {problem}" for problem in self.violations)])
 
 
-def simulate(seed: int, steps: Sequence[Step] | None = None, setup: Setup | None = None) -> Outcome:
-    """Play it. The same arguments give the same outcome, trace and all."""
+def simulate(seed: int, steps: Sequence[Step] | None = None, setup: Setup | None = None, scenario: str = "") -> Outcome:
+    """Play a drawn schedule, these steps, or a directed scenario. The same arguments, the same outcome and trace."""
     random = Random(seed)
-    setup = setup or Setup.drawn(random)
-    steps = schedule.drawn(random) if steps is None else steps
+    drawn = directed.SETUP if scenario else Setup.drawn(random)
+    setup = setup or drawn
+    if steps is None:
+        steps = [] if scenario else schedule.drawn(random)
     with _alone():
         world = World(seed, setup)
         violations: list[str] = []
         try:
-            world.loop.run(_play(world, steps, violations))
+            world.loop.run(_play(world, steps, scenario, violations))
         except Stuck as stuck:
             violations.append(f"deadlock: {stuck}")
     counts = {
@@ -59,7 +68,7 @@ def simulate(seed: int, steps: Sequence[Step] | None = None, setup: Setup | None
         "reads": world.tally.reads,
     }
     faults = dict(world.tally.faults + world.network.faults)
-    return Outcome(seed, setup, steps, violations, world.trace, faults, dict(world.tally.deaths), counts)
+    return Outcome(seed, setup, steps, scenario, violations, world.trace, faults, dict(world.tally.deaths), counts)
 
 
 @contextmanager
@@ -76,22 +85,37 @@ def _alone() -> Iterator[None]:
         global_random.setstate(state)
 
 
-async def _play(world: World, steps: Sequence[Step], violations: list[str]) -> None:
+def hunt(scenario: str, seeds: int) -> Outcome | None:
+    """The first seed that violates something."""
+    for seed in range(seeds):
+        outcome = simulate(seed, scenario=scenario)
+        if outcome.violations:
+            return outcome
+    return None
+
+
+async def _play(world: World, steps: Sequence[Step], scenario: str, violations: list[str]) -> None:
     world.start_all()
     await asyncio.sleep(0.3)
+    if scenario:
+        found = await directed.SCENARIOS[scenario](world, world.random)
+        if found is not None:
+            violations.extend(found)
+            return
     for step in steps:
         await asyncio.sleep(schedule.perform(world, step))
         _look(world, violations)
         if violations:
             return
     await _calm(world)
-    deadline = world.loop.time() + FINISH_S
-    while world.loop.time() < deadline:
+    deadline, settled = world.loop.time() + FINISH_S, 0
+    while world.loop.time() < deadline and settled < SETTLED:
+        await asyncio.sleep(1.0)
         if not check.unfinished(world):
+            settled += 1
             await asyncio.sleep(SETTLE_S)
             if not check.final_problems(world):
                 return
-        await asyncio.sleep(1.0)
     violations.extend(check.final_problems(world) or ["finished too late"])
 
 

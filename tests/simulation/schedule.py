@@ -101,9 +101,7 @@ def storm(world: World, random: Random) -> None:
 
 
 def roll_back(world: World, random: Random) -> None:
-    steps = random.choice((1, 2, 3, 5, 8, 25))
-    if world.state.roll_back(steps):
-        world.fault("rollback", f"by {steps}")
+    world.roll_back(random.choice((1, 2, 3, 5, 8, 25)))
 
 
 def retain(world: World, random: Random) -> None:
@@ -133,6 +131,12 @@ def crash_gateway(world: World, random: Random) -> None:
     world.start_gateway()
 
 
+def change_leader(world: World, random: Random) -> None:
+    """The broker that leads now has another clock."""
+    world.behind_ms = random.choice((0, 0, 500, 5_000))
+    world.fault("leader change", f"its clock is {world.behind_ms} ms behind")
+
+
 def sparse(world: World, random: Random) -> None:
     world.log.sparse = random.choice((0.0, 0.3))
 
@@ -147,8 +151,7 @@ def ambush(world: World, random: Random) -> None:
     def act(caller: Process) -> None:
         victim = next((worker for worker in world.workers if worker.process is caller), None)
         if kind == "rollback":
-            if world.state.roll_back(steps):
-                world.fault("rollback", f"by {steps}, {when} {what}")
+            world.roll_back(steps, f"{when} {what}")
         elif victim is None:
             return
         elif kind == "crash":
@@ -180,6 +183,7 @@ STEPS: dict[str, tuple[int, Callable[[World, Random], None]]] = {
     "retain": (5, retain),
     "deploy": (2, deploy),
     "gateway": (1, crash_gateway),
+    "leader": (1, change_leader),
     "sparse": (1, sparse),
     "ambush": (16, ambush),
 }

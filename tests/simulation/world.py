@@ -42,6 +42,7 @@ class World:
         self.setup = setup
         self.random = Random(seed)
         global_random.seed(seed)  # back-offs draw their jitter there
+        self.behind_ms = 0
         self.loop = SimulatedLoop(Random(seed + 1))
         self.network = Network(self.loop, Random(seed + 2))
         self.memory_log = MemoryLog(self.now_ms)
@@ -71,7 +72,8 @@ class World:
         self.gateways: list[Gateway] = []
 
     def now_ms(self) -> int:
-        return START_MS + int(self.loop.time() * 1000 * self.setup.scale)
+        """The log's time. It may go back a little, as where the broker that leads a partition changes."""
+        return START_MS + int(self.loop.time() * 1000 * self.setup.scale) - self.behind_ms
 
     def say(self, what: str) -> None:
         self.trace.append(f"{self.loop.time():9.4f} {what}")
@@ -87,7 +89,7 @@ class World:
                 self.start(group)
         self.start_gateway()
 
-    def start(self, group: str) -> None:
+    def start(self, group: str, *, join: bool = True) -> Worker:
         self._names += 1
         name = f"{group}-{self._names}"
         key = (group, self.deployed if group == "quality" else "")
@@ -97,8 +99,10 @@ class World:
             self._sources[key] = self.setup.sources(group, self.deployed, servers, clock, self.now_ms)
         worker = Worker(Process(self.loop, name), self._sources[key], self.memory_log, self.random, self._died)
         self.workers.append(worker)
-        self.groups[group].join(worker)
+        if join:
+            self.groups[group].join(worker)
         self.say(f"start {name} {key[1]}")
+        return worker
 
     def group_of(self, worker: Worker) -> Group:
         return self.groups[worker.process.name.partition("-")[0]]
@@ -145,6 +149,11 @@ class World:
     def start_gateway(self) -> None:
         self._names += 1
         self.gateways.append(Gateway(Process(self.loop, f"gateway-{self._names}"), self.setup, self.state))
+
+    def roll_back(self, changes: int, why: str = "") -> None:
+        """The state store loses its last changes."""
+        if self.state.roll_back(changes):
+            self.fault("rollback", f"by {changes} {why}")
 
     # ---- records
     def produce(self, random: Random, count: int) -> None:

@@ -1,0 +1,38 @@
+"""Each guard taken away is noticed, and the platform as it is passes the same schedules."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from simulation.directed import SCENARIOS
+from simulation.mutants import MUTANTS
+from simulation.mutate import Edit, Stale, apply
+from simulation.run import simulate
+
+
+@pytest.mark.parametrize("name", MUTANTS)
+def test_a_guard_taken_away_is_noticed(name: str) -> None:
+    command = [sys.executable, "-m", "simulation.mutate", name]
+    paths = ":".join(path for path in sys.path if path)
+    done = subprocess.run(
+        command, capture_output=True, text=True, timeout=280, check=False, env={"PYTHONPATH": paths}, cwd=Path.cwd()
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    found = json.loads(done.stdout)
+    assert found["violations"], f"nobody noticed that it is not so that {MUTANTS[name].guard}"
+    assert MUTANTS[name].shows in " ".join(found["violations"])
+
+
+@pytest.mark.parametrize("scenario", SCENARIOS)
+def test_the_platform_passes_directed_schedules(scenario: str) -> None:
+    for seed in range(10):
+        outcome = simulate(seed, scenario=scenario)
+        assert not outcome.violations, str(outcome)
+
+
+def test_a_mutant_whose_guard_has_moved_is_stale() -> None:
+    with pytest.raises(Stale):
+        apply("a = 1\n", [Edit("m", "b = 1\n", "")])
