@@ -166,8 +166,7 @@ HIT = Hit(
 
 def report(verdict: Verdict, *hits: Hit) -> Report:
     empty = Report(
-        seed=7, faults={"kill": len(hits)}, lost=0, double_counted=0, wrong_windows=0, recovery_s=list(hits),
-        recovery_max_s=None, minutes=1, events=100,
+        seed=7, faults={"kill": len(hits)}, recovery_s=list(hits), recovery_max_s=None, minutes=1, events=100,
     )  # fmt: skip
     return with_verdict(empty, verdict)
 
@@ -213,3 +212,9 @@ def test_too_few_faults_and_slow_recoveries_are_problems(hits: tuple[Hit, ...], 
 def test_nothing_compared_is_no_pass() -> None:
     nothing = Comparison(compared=0, equal=0, different=0, missing=0, extra=0, by_metric={})
     assert not assess(report(verdict(nothing), HIT), wanted=1, max_recovery_s=15).passed
+
+
+def test_what_was_not_compared_is_not_called_zero() -> None:
+    nothing = Report(seed=7, faults={"kill": 1}, recovery_s=[HIT], recovery_max_s=None, minutes=1, events=100)
+    assert nothing.lost is None
+    assert not assess(nothing, wanted=1, max_recovery_s=15).passed

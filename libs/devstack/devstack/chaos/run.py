@@ -179,9 +179,6 @@ class Run:
         report = Report(
             seed=self.options.seed,
             faults={},
-            lost=0,
-            double_counted=0,
-            wrong_windows=0,
             recovery_s=[],
             recovery_max_s=None,
             minutes=self.options.minutes,

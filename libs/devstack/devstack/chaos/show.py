@@ -62,7 +62,8 @@ def report_table(report: Report) -> Table:
     table.title_style = "bold green" if report.passed else "bold red"
 
     def row(name: str, value: object, note: str = "") -> None:
-        table.add_row(name, f"{value:,}" if isinstance(value, int) else str(value), note.replace("[", r"\["))
+        shown = f"{value:,}" if isinstance(value, int) else "?" if value is None else str(value)
+        table.add_row(name, shown, note.replace("[", r"\["))
 
     row("faults", sum(report.faults.values()), _counts(report.faults))
     row("events", report.events, _counts(report.expected))

@@ -73,7 +73,8 @@ def chaos(
     if json is not None:
         json.write_bytes(msgspec.json.format(msgspec.json.encode(report)) + b"\n")
     console.print(report_table(report))
-    _leave(console, report, folder, keep=keep or data is not None)
+    again = f"dataforge chaos --minutes {minutes:g} --faults {faults} --seed {drawn} --rate {options.rate:g}"
+    _leave(console, report, folder, again + (f" --kinds {kinds}" if kinds else ""), keep=keep or data is not None)
     sys.exit(0 if report.passed else 1)
 
 
@@ -99,11 +100,10 @@ def _folder(given: Path | None) -> Path:
     return folder
 
 
-def _leave(console: Console, report: Report, folder: Path, *, keep: bool) -> None:
+def _leave(console: Console, report: Report, folder: Path, again: str, *, keep: bool) -> None:
     if not report.passed:
-        again = f"dataforge chaos --minutes {report.minutes:g} --seed {report.seed}"
-        console.print(f"the same again: {again} --faults {sum(report.faults.values())}", highlight=False)
+        console.print(f"the same again: {again}", highlight=False, soft_wrap=True)
     if report.passed and not keep:
         shutil.rmtree(folder)
     else:
-        console.print(f"data and logs are in {folder}", highlight=False)
+        console.print(f"data and logs are in {folder}", highlight=False, soft_wrap=True)
