@@ -11,6 +11,7 @@ import sys
 from dataforge.errors import Superseded
 from dataforge.runtime.settings import ServiceSettings, load_settings
 from dataforge.stream.app import StreamApp
+from dataforge.stream.origin import Origin
 from dataforge.stream.records import RecordBatch, TopicPartition
 from dataforge.stream.work import Source
 
@@ -29,6 +30,10 @@ class Counting:
         self.claim = secrets.token_hex(8)
         self.position = self.taken = 0
         self.rows: list[tuple[int, int, bytes | None]] = []
+
+    @property
+    def origin(self) -> Origin:
+        return Origin()
 
     async def open(self) -> int:
         with self.database:

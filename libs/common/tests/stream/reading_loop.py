@@ -18,6 +18,7 @@ from aiokafka.structs import TopicPartition as KafkaTopicPartition
 
 from dataforge.runtime.settings import ServiceSettings, load_settings
 from dataforge.stream.app import StreamApp
+from dataforge.stream.origin import Origin
 from dataforge.stream.records import Record, RecordBatch, TopicPartition
 from dataforge.stream.work import Source
 
@@ -75,6 +76,10 @@ async def bare(settings: ServiceSettings, topic: str, partitions: int, sums: Sum
 class Reading:
     def __init__(self, sums: Sums) -> None:
         self.sums, self.position = sums, 0
+
+    @property
+    def origin(self) -> Origin:
+        return Origin()
 
     async def open(self) -> int:
         return 0

@@ -6,6 +6,7 @@ import pytest
 from dataforge.errors import Fatal, Held, Transient
 from dataforge.runtime.watchdog import Watchdog
 from dataforge.stream.lanes import Lanes
+from dataforge.stream.origin import Origin
 from dataforge.stream.records import LogRecord, RecordBatch, TopicPartition
 from dataforge.stream.work import Source
 
@@ -43,6 +44,10 @@ class Work:
             self.inside -= 1
             async with self.changed:
                 self.changed.notify_all()
+
+    @property
+    def origin(self) -> Origin:
+        return Origin()
 
     async def open(self) -> int:
         await self._do("open")
