@@ -75,6 +75,7 @@ async def test_each_waits_for_the_recovery_from_the_one_before() -> None:
     first, second = director.happened
     assert first.healed_s is not None
     assert second.injected_s > first.healed_s
+    assert first.ends is not None
     assert second.in_flight["log_end"][0] > first.ends[0]
     assert director.counts == {"note": 2}
 

@@ -10,14 +10,14 @@ def seen(*points: tuple[float, int, int]) -> list[Seen]:
 
 
 def test_a_stage_is_back_when_every_partition_has_passed_the_end_of_the_heal() -> None:
-    history = seen((1, 90, 40), (2, 101, 49), (3, 99, 51), (4, 101, 50), (5, 120, 60))
+    history = seen((1, 90, 40), (2, 101, 49), (3, 99, 51), (4, 101, 51), (5, 120, 60))
     assert back_at(history, 0, END) == 4
     assert recovery_s(Struck(1, 0.5, 1.5, END), [], history) == 2.5
 
 
 def test_a_stage_that_has_everything_of_a_log_that_stands_still_has_not_come_back() -> None:
     """A broker that is away: there is nothing to be behind of."""
-    history = seen((1, 100, 50), (2, 100, 50), (9, 100, 51))
+    history = seen((1, 100, 50), (2, 100, 50), (8, 130, 50), (9, 130, 51))
     assert recovery_s(Struck(1, 0.5, 0.5, END), [], history) == 8.5
 
 

@@ -28,8 +28,8 @@ class Happened:
     in_flight: dict[str, Any]
     injected_s: float
     healed_s: float | None = None
-    ends: Positions = field(default_factory=dict)
-    """Of the raw log when its cause was gone."""
+    ends: Positions | None = None
+    """Of the raw log, asked when its cause was gone; None until the broker has answered."""
 
 
 @dataclass(slots=True)
@@ -53,7 +53,12 @@ class Director:
         return dict(sorted(Counter(h.planned.kind for h in self.happened).items()))
 
     def struck(self) -> list[Struck]:
-        return [Struck(h.planned.number, h.injected_s, h.healed_s, h.ends) for h in self.happened if h.healed_s]
+        """Those that are over."""
+        return [
+            Struck(h.planned.number, h.injected_s, h.healed_s, h.ends)
+            for h in self.happened
+            if h.healed_s is not None and h.ends is not None
+        ]
 
     def hits(self, stages: Mapping[int, dict[str, float | None]], final: Collection[str] = ()) -> list[Hit]:
         """For the report. From a final kind nothing recovers: it has no seconds."""
@@ -83,7 +88,10 @@ class Director:
         await _wait(lambda: all(h.planned.fault.victim != planned.fault.victim for h in self.in_force), None)
 
     def _recovered(self) -> bool:
-        last = max(self.struck(), key=lambda s: s.healed_s, default=None)
+        struck = self.struck()
+        if len(struck) < len(self.happened):
+            return False
+        last = max(struck, key=lambda s: s.healed_s, default=None)
         return last is None or not self.watch.standing(last.ends, last.healed_s)
 
     async def _strike(self, planned: Planned, healing: asyncio.TaskGroup) -> None:
@@ -117,7 +125,9 @@ class Director:
             await asyncio.sleep(happened.planned.duration_s)
         finally:
             await asyncio.shield(happened.planned.fault.heal(self.stage))
-            happened.healed_s, happened.ends = time.monotonic(), dict(self.watch.ends)
+            happened.healed_s = healed_s = time.monotonic()
+        await _wait(lambda: self.watch.end_since(healed_s) is not None, _IDLE_S)
+        happened.ends = dict(self.watch.end_since(healed_s) or self.watch.ends)
 
     def _hit(self, h: Happened, stages: dict[str, float | None]) -> Hit:
         return Hit(

@@ -32,8 +32,8 @@ def passed(positions: Positions, ends: Positions) -> bool:
 
 
 def moved_on(positions: Positions, ends: Positions) -> bool:
-    """Past them, and further: a log that nobody can append to has an end that is easily reached."""
-    return passed(positions, ends) and any(at > ends.get(partition, 0) for partition, at in positions.items())
+    """Further than all of them: a log that nobody can append to has an end that is easily reached."""
+    return all(positions.get(partition, 0) > end for partition, end in ends.items())
 
 
 def behind(positions: Positions, ends: Positions) -> int:

@@ -28,8 +28,9 @@ class Watch:
     """Where the raw log ends: the stage before all others."""
     stages: Mapping[str, Probe]
     ends: Positions = field(default_factory=dict)
-    """The newest known log end: it never goes back, and while the broker is down nothing is appended."""
+    """The newest known log end."""
     appended: list[Seen] = field(default_factory=list)
+    """Where the log ended at least, when asked; what is seen of a stage is true when it has answered."""
     histories: dict[str, list[Seen]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -70,6 +71,10 @@ class Watch:
             if not (seen and seen[-1].at_s >= since_s and done(seen[-1].positions))
         ]
 
+    def end_since(self, since_s: float) -> Positions | None:
+        """A log end that was asked for since then; None while there is none."""
+        return self.ends if self.appended and self.appended[-1].at_s >= since_s else None
+
     def grown(self, within_s: float) -> int:
         """Records appended to the raw log in the last seconds."""
         recent = [seen for seen in self.appended if seen.at_s >= time.monotonic() - within_s]
@@ -78,9 +83,12 @@ class Watch:
     async def _follow(self, probe: Probe, history: list[Seen]) -> None:
         while True:
             with contextlib.suppress(*NO_ANSWER):
+                asked_s = time.monotonic()
                 async with asyncio.timeout(_PATIENCE_S):
                     positions = dict(await probe())
-                history.append(Seen(time.monotonic(), positions))
                 if history is self.appended:
+                    history.append(Seen(asked_s, positions))
                     self.ends = {p: max(end, self.ends.get(p, 0)) for p, end in positions.items()}
+                else:
+                    history.append(Seen(time.monotonic(), positions))
             await asyncio.sleep(EVERY_S)
