@@ -14,6 +14,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
+from dataforge.kpi.instants import instant
 from dataforge.runtime import metrics
 from dataforge.state.memory import MemoryState
 from dataforge.testing.kpis import KpiWriter, sale, sample_domain
@@ -258,6 +259,29 @@ async def test_subscriptions_and_messages_are_limited(state: MemoryState):
         for _ in range(500):
             await client.send('{"type": "ping"}')
         assert await closed_with(client) == 4429
+
+
+async def test_the_ledger_is_a_channel_of_its_own(state: MemoryState, writers: list[KpiWriter]):
+    await writers[0].write([sale(T0), sale(T0)])
+    async with gateway(state) as url, connected(url) as client, connected(url) as other:
+        said = await ask(client, {"type": "subscribe_ledger", "id": "l", "limit": 2})
+        assert (said["type"], said["id"], said["domain"], said["limit"]) == ("subscribed_ledger", "l", "shop", 2)
+        first = await receive(client)
+        assert (first["type"], first["channel"], first["reset"]) == ("ledger", said["channel"], True)
+        [row] = first["rows"]
+        assert (row["start"], row["labels"]) == (instant(T0), {"event": "shop.sale.v1", "partition": "0"})
+        assert (row["judged"], row["valid"], row["counted"], row["balanced"]) == (2, 2, 2, True)
+        assert [(t["start"], t["valid"]) for t in first["totals"]] == [(None, 2), (None, 0)]
+        await writers[1].write([sale(T0 + 120_000)])
+        changed = await receive(client)
+        assert (changed["reset"], changed["gone"]) == (False, [instant(T0)])
+        assert [(r["start"], r["labels"]["partition"]) for r in changed["rows"]] == [(instant(T0 + 120_000), "1")]
+        assert [t["valid"] for t in changed["totals"]] == [2, 1]
+        assert (await ask(other, {"type": "subscribe_ledger", "id": 1, "limit": 2}))["channel"] == said["channel"]
+        assert [r["start"] for r in (await receive(other))["rows"]] == [instant(T0 + 120_000)]
+        assert (await ask(client, {"type": "unsubscribe", "id": "l"}))["type"] == "unsubscribed"
+        assert (await ask(client, {"type": "subscribe_ledger", "id": 2, "domain": "bank"}))["code"] == "unknown_domain"
+        assert (await ask(client, {"type": "subscribe_ledger", "id": 2, "limit": 0}))["code"] == "bad_limit"
 
 
 Offence = Callable[[ClientConnection], Awaitable[None]]

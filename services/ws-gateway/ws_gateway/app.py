@@ -7,6 +7,7 @@ names what it covers (`next`, `token`); memory per client is bounded.
 import asyncio
 import logging
 from collections.abc import Iterable
+from itertools import count
 from typing import Any
 
 from dataforge.contracts.model import Domain
@@ -15,6 +16,7 @@ from dataforge.state.store import StateReader
 
 from ws_gateway.feed import Follower
 from ws_gateway.hub import Hub
+from ws_gateway.ledgers import Ledgers
 from ws_gateway.server import Server
 from ws_gateway.settings import GatewaySettings
 from ws_gateway.traces import push_spans
@@ -27,7 +29,7 @@ class Gateway:
     """The whole service, built from its settings and a state store."""
 
     def __init__(self, settings: GatewaySettings, domains: Iterable[Domain], state: StateReader) -> None:
-        catalogue = Catalogue(domains)
+        catalogue, numbers = Catalogue(domains), count(1)
         self._settings = settings
         self.hub = Hub(
             state,
@@ -35,10 +37,13 @@ class Gateway:
             heartbeat_s=settings.heartbeat_s,
             max_channels=settings.max_channels,
             push_trace=push_spans,
+            numbers=numbers,
         )
+        self.ledgers = Ledgers(state, numbers)
         self.follower = Follower(state, catalogue.partitions(), self.hub)
         self.server = Server(
             self.hub,
+            self.ledgers,
             catalogue,
             token=settings.api_token.get_secret_value() if settings.api_token else None,
             origins=settings.origins,
@@ -52,6 +57,7 @@ class Gateway:
         logger.info("listening", extra={"port": self.server.port})
         tasks: set[asyncio.Future[Any]] = {
             asyncio.create_task(self.follower.run(), name="follow the feeds"),
+            asyncio.create_task(self.ledgers.run(), name="read the ledgers"),
             asyncio.create_task(self._tick(), name="tick"),
             self.hub.failed,
             asyncio.create_task(stop.wait(), name="wait for stop"),

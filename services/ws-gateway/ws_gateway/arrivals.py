@@ -11,7 +11,6 @@ from typing import NamedTuple
 
 from dataforge.state.store import StateReader
 
-from ws_gateway.backlog import change_frame
 from ws_gateway.channel import Change, Channel
 from ws_gateway.feed import Away
 from ws_gateway.partition import Where
@@ -88,7 +87,7 @@ class Arrivals:
             self._made.clear()
         if key not in self._made:
             change = change_of()
-            self._made[key] = First(change, *change_frame(self._channel, change))
+            self._made[key] = First(change, *self._channel.frame(change))
         return self._made[key]
 
     # ---- the feeds

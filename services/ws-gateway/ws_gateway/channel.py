@@ -17,6 +17,7 @@ from dataforge.kpi.status import Status, window_status
 from dataforge.kpi.value import value_of
 from dataforge.state.model import FeedEntry, PartitionRead
 
+from ws_gateway import protocol
 from ws_gateway.partition import Disconnected, Pane, Partition, Where, labels_of
 from ws_gateway.place import At, Token, fingerprint, newest_of, order_of
 from ws_gateway.protocol import Place, Row
@@ -135,6 +136,13 @@ class Channel:
         }
         cells.update(cell for cell in self.shown if cell[0] in moved)
         return Change(cells & self.shown.keys(), set(range(floor_then, floor_now, step)))
+
+    def frame(self, change: Change) -> tuple[str, bytes]:
+        """(kind, frame) that takes a client from before the change to what is shown."""
+        if change.reset:
+            return "snapshot", protocol.snapshot(self.number, self.rows(), self.place)
+        rows, gone = self.rows(change.cells), self.starts(change.gone)
+        return "delta", protocol.delta(self.number, rows, gone, self.place)
 
     def rows(self, cells: Iterable[Cell] | None = None) -> Iterator[msgspec.Raw]:
         """Rows as shown, by window and label; all of them where no cells are named."""

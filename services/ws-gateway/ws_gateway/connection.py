@@ -2,20 +2,28 @@
 
 import hmac
 import time
+from collections.abc import Callable
+from typing import NamedTuple
 
 from picows import WSFrame, WSListener, WSMsgType, WSTransport
 
-from dataforge.kpi.catalogue import Catalogue, Selection, Unanswerable
+from dataforge.kpi.catalogue import Catalogue, Unanswerable
 from dataforge.kpi.instants import instant
 from dataforge.runtime import metrics
 
 from ws_gateway import protocol
-from ws_gateway.channel import Channel
 from ws_gateway.hub import Hub
+from ws_gateway.ledgers import Ledgers
 from ws_gateway.outbox import Outbox
 from ws_gateway.protocol import CloseCode, ProtocolError
 from ws_gateway.settings import Limits
-from ws_gateway.subscription import Subscription
+from ws_gateway.subscription import Shown, Subscription
+
+
+class _Watched(NamedTuple):
+    channel: Shown
+    subscription: Subscription
+    leave: Callable[[], None]
 
 
 class Connection(WSListener):
@@ -24,6 +32,7 @@ class Connection(WSListener):
     def __init__(
         self,
         hub: Hub,
+        ledgers: Ledgers,
         catalogue: Catalogue,
         limits: Limits,
         everyone: set["Connection"],
@@ -35,12 +44,13 @@ class Connection(WSListener):
         """
         self._everyone = everyone
         self._hub = hub
+        self._ledgers = ledgers
         self._catalogue = catalogue
         self._limits = limits
         self._token = token
         self._refusal = refusal
         self._ready = False
-        self._watched: dict[str | int, tuple[Channel, Subscription]] = {}
+        self._watched: dict[str | int, _Watched] = {}
         self._fragments = bytearray()
         self._second, self._in_second = 0, 0
         self._opened_s = self._heard_s = time.monotonic()
@@ -60,8 +70,8 @@ class Connection(WSListener):
     def on_ws_disconnected(self, transport: WSTransport) -> None:
         self._everyone.discard(self)
         self.out.closing = True
-        for channel, subscription in self._watched.values():
-            self._hub.leave(channel, subscription)
+        for watched in self._watched.values():
+            watched.leave()
         metrics.WS_SUBSCRIPTIONS.dec(len(self._watched))
         self._watched.clear()
         metrics.WS_CLIENTS.dec()
@@ -71,7 +81,7 @@ class Connection(WSListener):
 
     def resume_writing(self) -> None:
         self.out.resumed()
-        for channel, subscription in self._watched.values():
+        for channel, subscription, _ in self._watched.values():
             subscription.catch_up(channel)
 
     def on_ws_frame(self, transport: WSTransport, frame: WSFrame) -> None:
@@ -129,12 +139,15 @@ class Connection(WSListener):
             self._authenticate(message)
             return
         match message:
-            case protocol.Subscribe():
+            case protocol.Subscribe() | protocol.SubscribeLedger():
                 try:
-                    self._subscribe(message)
+                    self._room_for(message.id)
+                    self._subscribe(message) if isinstance(message, protocol.Subscribe) else self._ledger(message)
                 except ProtocolError as error:
                     error.id = message.id
                     raise
+                except Unanswerable as error:
+                    raise ProtocolError(error.code, error.message, error.hint, id=message.id) from None
             case protocol.Unsubscribe():
                 self._unsubscribe(message)
             case protocol.Ping():
@@ -157,52 +170,59 @@ class Connection(WSListener):
         limits = self._limits
         self.out.reply(protocol.Ready(protocol.NAME, int(limits.heartbeat_s * 1000), limits.subscriptions))
 
-    def _subscribe(self, message: protocol.Subscribe) -> None:
-        if message.id in self._watched:
-            raise ProtocolError("conflict", f"there is a subscription {message.id!r}", "choose another id")
+    def _room_for(self, id: str | int) -> None:
+        if id in self._watched:
+            raise ProtocolError("conflict", f"there is a subscription {id!r}", "choose another id")
         if len(self._watched) >= self._limits.subscriptions:
             text = f"a connection may have {self._limits.subscriptions} subscriptions"
             raise ProtocolError("too_many_subscriptions", text, "unsubscribe from some, or open another connection")
+
+    def _subscribe(self, message: protocol.Subscribe) -> None:
         since = None if message.since is None else protocol.since_of(message.since)
-        selection = self._selection(message)
-        limit = self._limit(message.limit, selection)
-        subscription = Subscription(self.out)
-        channel = self._hub.watch(selection, limit, subscription, since)
-        for other, (same, _) in self._watched.items():
-            if same is channel:
-                self._hub.leave(channel, subscription)
-                raise ProtocolError("conflict", f"subscription {other!r} shows the same", "use that one")
-        self._watched[message.id] = channel, subscription
-        metrics.WS_SUBSCRIPTIONS.inc()
-        self.out.reply(protocol.subscribed(message.id, channel.number, selection, limit))
-
-    def _selection(self, message: protocol.Subscribe) -> Selection:
-        try:
-            return self._catalogue.select(
-                domain=message.domain,
-                event=message.event,
-                metric=message.metric,
-                window=message.window,
-                by=message.by,
-                where={name: [one] if isinstance(one, str) else one for name, one in message.where.items()},
-            )
-        except Unanswerable as error:
-            raise ProtocolError(error.code, error.message, error.hint) from None
-
-    def _limit(self, asked: int | None, selection: Selection) -> int:
+        selection = self._catalogue.select(
+            domain=message.domain,
+            event=message.event,
+            metric=message.metric,
+            window=message.window,
+            by=message.by,
+            where={name: [one] if isinstance(one, str) else one for name, one in message.where.items()},
+        )
         limits = self._limits
         usual, most = (1, limits.rolling_windows) if selection.rolling else (limits.default_windows, limits.windows)
-        if asked is not None and not 1 <= asked <= most:
-            raise ProtocolError("bad_limit", f"limit is {asked}", f"it may be 1 to {most} here")
-        return asked or usual
+        limit = _limit(message.limit, usual, most)
+        subscription = Subscription(self.out)
+        channel = self._hub.watch(selection, limit, subscription, since)
+        self._watch(message.id, channel, subscription, lambda: self._hub.leave(channel, subscription))
+        self.out.reply(protocol.subscribed(message.id, channel.number, selection, limit))
+
+    def _ledger(self, message: protocol.SubscribeLedger) -> None:
+        domain = self._catalogue.domain(message.domain)
+        limit = _limit(message.limit, self._limits.default_windows, self._limits.windows)
+        subscription = Subscription(self.out)
+        channel = self._ledgers.watch(domain, limit, subscription)
+        self._watch(message.id, channel, subscription, lambda: self._ledgers.leave(channel, subscription))
+        self.out.reply(protocol.SubscribedLedger(message.id, channel.number, domain.name, limit))
+
+    def _watch(self, id: str | int, channel: Shown, subscription: Subscription, leave: Callable[[], None]) -> None:
+        for other, watched in self._watched.items():
+            if watched.channel is channel:
+                leave()
+                raise ProtocolError("conflict", f"subscription {other!r} shows the same", "use that one")
+        self._watched[id] = _Watched(channel, subscription, leave)
+        metrics.WS_SUBSCRIPTIONS.inc()
 
     def _unsubscribe(self, message: protocol.Unsubscribe) -> None:
         if message.id not in self._watched:
             raise ProtocolError("unknown_subscription", f"there is no subscription {message.id!r}", "", id=message.id)
-        channel, subscription = self._watched.pop(message.id)
-        self._hub.leave(channel, subscription)
+        self._watched.pop(message.id).leave()
         metrics.WS_SUBSCRIPTIONS.dec()
         self.out.reply(protocol.Unsubscribed(message.id))
+
+
+def _limit(asked: int | None, usual: int, most: int) -> int:
+    if asked is not None and not 1 <= asked <= most:
+        raise ProtocolError("bad_limit", f"limit is {asked}", f"it may be 1 to {most} here")
+    return asked or usual
 
 
 def same_token(given: str, expected: str) -> bool:

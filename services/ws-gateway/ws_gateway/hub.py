@@ -2,8 +2,9 @@
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import count
 from typing import Any, Protocol
 
 from dataforge.kpi.catalogue import Selection
@@ -13,7 +14,6 @@ from dataforge.state.store import Named, StateReader
 
 from ws_gateway import protocol
 from ws_gateway.arrivals import Arrivals, First, Lost
-from ws_gateway.backlog import change_frame
 from ws_gateway.channel import Change, Channel, view_floor_ms
 from ws_gateway.feed import Away
 from ws_gateway.partition import Disconnected
@@ -73,6 +73,7 @@ class Hub:
         conflate_s: float = 0.02,
         heartbeat_s: float = 5.0,
         max_channels: int = 1_000,
+        numbers: Iterator[int] | None = None,
         push_trace: PushTrace = lambda _traces, _channel: None,
     ) -> None:
         self._state = state
@@ -82,7 +83,7 @@ class Hub:
         self._push_trace = push_trace
         self._open: dict[Any, _Live] = {}
         self._by_name: dict[str, list[_Live]] = {}
-        self._numbers = 0
+        self._numbers = numbers or count(1)
         self.failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         """Raises what no channel knows how to survive; the process must not go on as if nothing happened."""
 
@@ -103,8 +104,7 @@ class Hub:
                     "subscribe to what others watch, or try again later",
                     retryable=True,
                 )
-            self._numbers += 1
-            channel = Channel(selection, self._numbers, limit)
+            channel = Channel(selection, next(self._numbers), limit)
             found = self._open[key] = _Live(channel, Arrivals(self._state, channel))
             self._by_name.setdefault(selection.name, []).append(found)
             self._reload(found)
@@ -264,7 +264,7 @@ class Hub:
         began_s = now()
         channel = one.channel
         change = channel.advance()
-        kind, frame = change_frame(channel, change)
+        kind, frame = channel.frame(change)
         for watcher in list(one.watchers):
             watcher.push(channel, kind, frame, change)
         if one.traces:

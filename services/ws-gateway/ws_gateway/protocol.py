@@ -67,6 +67,12 @@ class Subscribe(msgspec.Struct, tag="subscribe"):
     limit: int | None = None
 
 
+class SubscribeLedger(msgspec.Struct, tag="subscribe_ledger"):
+    id: str | int
+    domain: str | None = None
+    limit: int | None = None
+
+
 class Unsubscribe(msgspec.Struct, tag="unsubscribe"):
     id: str | int
 
@@ -75,7 +81,7 @@ class Ping(msgspec.Struct, tag="ping"):
     id: str | int | None = None
 
 
-ClientMessage = Auth | Subscribe | Unsubscribe | Ping
+ClientMessage = Auth | Subscribe | SubscribeLedger | Unsubscribe | Ping
 
 _decoder = msgspec.json.Decoder(ClientMessage)
 
@@ -142,6 +148,36 @@ class Subscribed(msgspec.Struct, tag="subscribed"):
     error: dict[str, Any] | None
 
 
+class SubscribedLedger(msgspec.Struct, tag="subscribed_ledger"):
+    id: str | int
+    channel: int
+    domain: str
+    limit: int
+
+
+class LedgerRow(msgspec.Struct):
+    """Counts of one partition: of one minute of append time, or all that are kept where `start` is null."""
+
+    start: str | None
+    labels: dict[str, str]
+    judged: int
+    valid: int
+    quarantined: dict[str, int]
+    undecodable: dict[str, int]
+    counted: int
+    duplicate: int
+    late: int
+    balanced: bool
+
+
+class Ledger(msgspec.Struct, tag="ledger"):
+    channel: int
+    reset: bool
+    rows: list[msgspec.Raw]
+    gone: list[str]
+    totals: list[msgspec.Raw]
+
+
 class Resync(msgspec.Struct, tag="resync"):
     channel: int
     reason: str
@@ -196,7 +232,9 @@ class Error(msgspec.Struct, tag="error", omit_defaults=True):
     retryable: bool = False
 
 
-ServerMessage = Ready | Subscribed | Resync | Snapshot | Delta | Heartbeat | Unsubscribed | Pong | Error
+ServerMessage = (
+    Ready | Subscribed | SubscribedLedger | Ledger | Resync | Snapshot | Delta | Heartbeat | Unsubscribed | Pong | Error
+)
 
 encode = msgspec.json.Encoder().encode
 

@@ -11,6 +11,7 @@ from dataforge.kpi.catalogue import Catalogue
 from ws_gateway import protocol
 from ws_gateway.connection import Connection, same_token
 from ws_gateway.hub import Hub
+from ws_gateway.ledgers import Ledgers
 from ws_gateway.protocol import CloseCode, ProtocolError
 from ws_gateway.settings import Limits
 
@@ -32,6 +33,7 @@ class Server:
     def __init__(
         self,
         hub: Hub,
+        ledgers: Ledgers,
         catalogue: Catalogue,
         *,
         token: str | None,
@@ -40,6 +42,7 @@ class Server:
         max_clients: int = 2_000,
     ) -> None:
         self._hub = hub
+        self._ledgers = ledgers
         self._catalogue = catalogue
         self._token = token
         self._origins = origins
@@ -89,7 +92,9 @@ class Server:
         elif len(self._connections) >= self._max_clients:
             refusal = _FULL
         # Refused clients are let in and closed at once: a browser shows a page only a close code, no HTTP status.
-        connection = Connection(self._hub, self._catalogue, self._limits, self._connections, token, refusal)
+        connection = Connection(
+            self._hub, self._ledgers, self._catalogue, self._limits, self._connections, token, refusal
+        )
         chosen = {"Sec-WebSocket-Protocol": protocol.NAME} if offered else None
         return WSUpgradeResponseWithListener(WSUpgradeResponse.create_101_response(chosen), connection)
 

@@ -5,8 +5,8 @@ from typing import Protocol
 from dataforge.runtime import metrics
 
 from ws_gateway.arrivals import First
-from ws_gateway.backlog import change_frame, merged
-from ws_gateway.channel import Change, Channel
+from ws_gateway.backlog import merged
+from ws_gateway.channel import Change
 from ws_gateway.protocol import Resync, ServerMessage
 
 
@@ -17,6 +17,14 @@ class Out(Protocol):
     def reply(self, message: ServerMessage) -> None: ...
 
 
+class Shown(Protocol):
+    """A channel, whatever it shows."""
+
+    number: int
+
+    def frame(self, change: Change) -> tuple[str, bytes]: ...
+
+
 class Subscription:
     """A `hub.Watcher`. *Guarantees*: the client's rows, once it has read all, are the channel's."""
 
@@ -25,7 +33,7 @@ class Subscription:
         self._begun = False
         self._owed: Change | None = None
 
-    def begin(self, channel: Channel, first: First, resync: str | None = None) -> None:
+    def begin(self, channel: Shown, first: First, resync: str | None = None) -> None:
         if self._begun:
             return
         self._begun = True
@@ -33,7 +41,7 @@ class Subscription:
             self._out.reply(Resync(channel.number, resync))
         self.push(channel, first.kind, first.frame, first.change)
 
-    def push(self, channel: Channel, kind: str, frame: bytes, change: Change) -> None:
+    def push(self, channel: Shown, kind: str, frame: bytes, change: Change) -> None:
         if not self._begun:
             return  # the first frame will hold it
         if self._owed is None and not self._out.slow:
@@ -42,9 +50,9 @@ class Subscription:
         metrics.WS_CONFLATED.inc()
         self._owed = merged(self._owed, change) if self._owed else change
 
-    def catch_up(self, channel: Channel) -> None:
+    def catch_up(self, channel: Shown) -> None:
         """Send what is owed, if the client can take it now."""
         if self._owed is not None and not self._out.slow:
-            kind, frame = change_frame(channel, self._owed)
+            kind, frame = channel.frame(self._owed)
             self._owed = None
             self._out.send(kind, frame)
