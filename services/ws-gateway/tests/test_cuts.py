@@ -1,6 +1,6 @@
 """Clients cut again and again while commits come in, the gateway killed in between: real Valkey, real process.
 
-`CUTS=1000` is the long form (`make chaos`'s scale); by default a hundred per client.
+`CUTS=1000` is the long form; by default each client is cut a hundred times.
 """
 
 import asyncio
