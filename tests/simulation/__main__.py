@@ -11,6 +11,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from pathlib import Path
 from typing import Any
 
@@ -33,18 +34,15 @@ def arguments() -> argparse.Namespace:
 def outcomes(first: int, processes: int, minutes: float) -> Iterator[Outcome]:
     """Each seed's outcome, as they come, until the time is up."""
     deadline = time.monotonic() + minutes * 60
-    with multiprocessing.Pool(processes, maxtasksperchild=500) as pool:
-        for outcome in pool.imap_unordered(_brief, _counting(first, deadline), chunksize=1):
-            yield outcome
-            if time.monotonic() > deadline:
-                pool.terminate()
-                return
-
-
-def _counting(first: int, deadline: float) -> Iterator[int]:
-    while time.monotonic() < deadline:
-        yield first
-        first += 1
+    with ProcessPoolExecutor(processes, multiprocessing.get_context("spawn")) as pool:
+        running: set[Future[Outcome]] = set()
+        while time.monotonic() < deadline or running:
+            while len(running) < 2 * processes and time.monotonic() < deadline:
+                running.add(pool.submit(_brief, first))
+                first += 1
+            done, running = wait(running, return_when=FIRST_COMPLETED)
+            for future in done:
+                yield future.result()
 
 
 def _brief(seed: int) -> Outcome:

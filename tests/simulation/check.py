@@ -5,7 +5,6 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from dataforge.kpi.columns import distinct_of
-from dataforge.kpi.plan import plan
 from dataforge.state.model import Loaded, window_key
 from dataforge.stream.records import TopicPartition
 
@@ -20,7 +19,7 @@ FOREVER_MS = 2**50
 
 
 def verdicts(world: World, partition: int) -> list[Verdict]:
-    return model.accepted(world.memory_log.history(world.judged[partition]))
+    return world.models[partition].read(world.memory_log.history(world.judged[partition]))
 
 
 # ---- at any moment
@@ -30,7 +29,8 @@ def state_problems(world: World, partition: int) -> Iterator[str]:
     """The stored state is the fold of the log up to the stored position: rows, ledger, ids, watermark."""
     loaded = at_once(world.memory.load(world.setup.contract.name, partition, FOREVER_MS))
     position = int(loaded.meta.get("position", 0))
-    expected = model.fold([v for v in verdicts(world, partition) if v.offset < position])
+    verdicts(world, partition)
+    expected = world.models[partition].at(position)
     for problem in _differences(world, loaded, expected):
         yield f"state of partition {partition} at {position}: {problem}"
 
@@ -61,7 +61,7 @@ def _flat(counts: Mapping[str, Any]) -> dict[str, int]:
 def _row_differences(world: World, windows: Mapping[str, Mapping[str, list[Any]]], expected: Expected) -> Iterator[str]:
     event = world.setup.domain.events[0]
     due: dict[str, Mapping[str, Counts]] = {}
-    tables = {table.id: table for table in plan(event).tables}
+    tables = world.tables
     for (by, size, start), rows in expected.open_rows(event.ttl_ms).items():
         for table in tables.values():
             if size in table.windows_ms and "".join(d.name for d in table.dimensions) == by:
@@ -215,7 +215,7 @@ def client_problems(world: World, client: Client) -> Iterator[str]:
         wrong = sorted(cell for cell in due.keys() | client.rows.keys() if due.get(cell) != client.rows.get(cell))
         shown, wanted = client.rows.get(wrong[0]), due.get(wrong[0])
         yield f"a watcher of {metric} shows other rows at {wrong}: {shown}, due {wanted}"
-    folds = [model.fold(verdicts(world, p)) for p in partitions]
+    folds = [world.models[p].at(FOREVER_MS) for p in partitions]
     for (start, _), row in client.rows.items():
         value = _value(folds, metric, selection.size_ms, start, list(row["labels"].values()))
         if row["value"] != value:

@@ -95,6 +95,14 @@ def hunt(scenario: str, seeds: int) -> Outcome | None:
 
 
 async def _play(world: World, steps: Sequence[Step], scenario: str, violations: list[str]) -> None:
+    try:
+        await _act(world, steps, scenario, violations)
+    finally:
+        for worker in world.workers:  # what is discarded now has nothing to say
+            worker.kill()
+
+
+async def _act(world: World, steps: Sequence[Step], scenario: str, violations: list[str]) -> None:
     world.start_all()
     await asyncio.sleep(0.3)
     if scenario:
@@ -138,6 +146,6 @@ async def _calm(world: World) -> None:
 
 def _look(world: World, violations: list[str]) -> None:
     """A reader comes by."""
-    if world.random.random() < 0.5:
+    if world.random.random() < 0.3:
         world.tally.reads += 1
         violations.extend(check.state_problems(world, world.random.randrange(world.setup.partitions)))

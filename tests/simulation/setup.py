@@ -59,9 +59,9 @@ class Setup:
             partitions=random.choice((1, 1, 2)),
             workers=random.choice((1, 2)),
             scale=random.choice((1.0, 5.0, 20.0)),
-            object_rows=random.choice((2, 6, 20)),
-            object_age_s=random.choice((0.1, 0.5, 2.0)),
-            commit_s=random.choice((0.0, 0.1, 0.5)),
+            object_rows=random.choice((3, 20, 60)),
+            object_age_s=random.choice((0.2, 1.0, 2.0)),
+            commit_s=random.choice((0.0, 0.0, 0.3)),
             feed_cap=random.choice((2, 30)),
         )
 

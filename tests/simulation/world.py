@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from random import Random
 from typing import Any
 
+from dataforge.kpi.plan import plan
 from dataforge.state.memory import MemoryState
 from dataforge.storage.memory import MemoryStore
 from dataforge.stream.records import TopicPartition
@@ -70,6 +71,8 @@ class World:
             name: Group(environment, Random(seed + 4 + n), name, assigned[name]) for n, name in enumerate(GROUPS)
         }
         self.gateways: list[Gateway] = []
+        self.models = [model.Naive() for _ in range(setup.partitions)]
+        self.tables = {table.id: table for table in plan(setup.domain.events[0]).tables}
 
     def now_ms(self) -> int:
         """The log's time. It may go back a little, as where the broker that leads a partition changes."""
