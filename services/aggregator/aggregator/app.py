@@ -38,7 +38,7 @@ def build(settings: AggregatorSettings) -> StreamApp:
         settings,
         [source],
         checks={"state": partial(_reachable, state)},
-        startup=[state.reached, store.open, lambda: log.topic_ids(source.topics)],
+        startup=[state.ping, store.open, lambda: log.topic_ids(source.topics)],
         shutdown=[log.close, store.close, state.close],
     )
 

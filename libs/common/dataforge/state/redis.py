@@ -1,6 +1,5 @@
 """The state in Redis or Valkey. *Source*: docs/specs/state.md; the atomic part is functions.lua."""
 
-import logging
 from collections.abc import Awaitable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import astuple
@@ -13,20 +12,11 @@ from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import ConnectionError, OutOfMemoryError, ReadOnlyError, RedisError, ResponseError, TimeoutError
-from tenacity import (
-    AsyncRetrying,
-    before_sleep_log,
-    retry_if_exception_type,
-    stop_after_delay,
-    wait_random_exponential,
-)
 
 from dataforge.errors import Fatal, Superseded, Transient
 from dataforge.state.connection import NotSent, pool
 from dataforge.state.model import Commit, FeedEntry, Loaded, PartitionRead, Settlement
 from dataforge.state.store import Keys, Named
-
-logger = logging.getLogger(__name__)
 
 _TEXT = files("dataforge.state").joinpath("functions.lua").read_text()
 _VERSION = f"{crc32(_TEXT.encode()):08x}"
@@ -71,17 +61,6 @@ class RedisState:
         """*Raises* `Transient` where the server does not answer."""
         with _may_be_repeated():
             await cast("Awaitable[bool]", self._redis.ping())
-
-    async def reached(self, within_s: float = 30.0) -> None:
-        """Return once the server answers. *Raises* `Transient` where it does not in time."""
-        retrying = AsyncRetrying(
-            retry=retry_if_exception_type(Transient),
-            wait=wait_random_exponential(multiplier=0.1, max=2),
-            stop=stop_after_delay(within_s),
-            before_sleep=before_sleep_log(logger, logging.WARNING),
-            reraise=True,
-        )
-        await retrying(self.ping)
 
     async def _call(self, function: str, keys: Iterable[str], *args: str | bytes | int, write: bool = True) -> Any:
         keys, function = tuple(keys), f"{function}_{_VERSION}"

@@ -15,8 +15,15 @@ from contextlib import suppress
 from typing import NoReturn
 
 from aiokafka.errors import KafkaError
+from tenacity import (
+    AsyncRetrying,
+    RetryCallState,
+    retry_if_exception_type,
+    stop_when_event_set,
+    wait_random_exponential,
+)
 
-from dataforge.errors import Fatal
+from dataforge.errors import Fatal, Transient
 from dataforge.runtime import metrics, process
 from dataforge.runtime.admin import AdminServer, Check
 from dataforge.runtime.logs import configure_logging
@@ -95,7 +102,9 @@ class StreamApp:
         reporter: asyncio.Task[None] | None = None
         try:
             for hook in self._startup:
-                await hook()
+                await self._begin(hook, stop)
+            if stop.is_set():
+                return
             faust_app = self._build()
             await faust_app.start()
             reporter = asyncio.create_task(self._report(faust_app))
@@ -108,6 +117,20 @@ class StreamApp:
             await self._shut_down()
             self.watchdog.stop()
             await asyncio.to_thread(stop_tracing)
+
+    async def _begin(self, hook: Hook, stop: asyncio.Event) -> None:
+        """Call it, again and again while it is `Transient`: a server that comes up later is waited for.
+
+        Ending instead would cost a whole start more, and the supervisor's back-off. Asked to stop, it gives up.
+        """
+        retrying = AsyncRetrying(
+            retry=retry_if_exception_type(Transient),
+            wait=wait_random_exponential(multiplier=0.1, max=2),
+            stop=stop_when_event_set(stop),  # pyright: ignore[reportArgumentType] - it only asks whether it is set
+            before_sleep=_say_why,
+            retry_error_callback=lambda _: None,
+        )
+        await retrying(hook)
 
     async def _shut_down(self) -> None:
         """Within a deadline: a client whose server is away must not keep a process that has nothing left to do."""
@@ -207,3 +230,7 @@ class StreamApp:
         else:
             logger.critical("%s failed: %r", doing, error, exc_info=error)
         process.die()
+
+
+def _say_why(state: RetryCallState) -> None:
+    logger.warning("not started yet: %s", state.outcome and state.outcome.exception())

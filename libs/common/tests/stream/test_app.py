@@ -1,0 +1,51 @@
+"""A worker process from its start on, as far as it needs no server."""
+
+import asyncio
+
+import pytest
+
+from dataforge.errors import Fatal, Transient
+from dataforge.runtime.settings import ServiceSettings
+from dataforge.stream.app import StreamApp
+
+
+class Server:
+    """Not up yet for a while; somebody asks the worker to stop once it is, or has waited long enough."""
+
+    def __init__(self, stop: asyncio.Event, *, away: int, patience: int) -> None:
+        self._stop, self._away, self._patience = stop, away, patience
+        self.asked = 0
+        self.closed = False
+
+    async def reach(self) -> None:
+        self.asked += 1
+        if self.asked == self._patience:
+            self._stop.set()
+        if self.asked <= self._away:
+            raise Transient("not up yet")
+
+    async def close(self) -> None:
+        self.closed = True
+
+
+def app(server: Server) -> StreamApp:
+    settings = ServiceSettings(admin_port=0)
+    return StreamApp("worker", settings, [], startup=[server.reach], shutdown=[server.close])
+
+
+@pytest.mark.parametrize("patience", [3, 4])
+async def test_a_server_that_comes_up_late_is_waited_for_until_the_worker_is_to_stop(patience: int) -> None:
+    stop = asyncio.Event()
+    server = Server(stop, away=3, patience=patience)
+    await app(server).serve(stop)
+    assert server.asked == patience
+    assert server.closed
+
+
+async def test_what_waiting_does_not_mend_ends_the_start() -> None:
+    async def misconfigured() -> None:
+        raise Fatal("no such topic")
+
+    worker = StreamApp("worker", ServiceSettings(admin_port=0), [], startup=[misconfigured])
+    with pytest.raises(Fatal, match="no such topic"):
+        await worker.serve(asyncio.Event())
