@@ -15,7 +15,7 @@ SOURCES := libs services $(wildcard tests bench)
 UV := VIRTUAL_ENV=$(abspath $(VENV)) $(BIN)/uv
 ARGS ?=
 
-.PHONY: help setup demo test it it-docker lint fmt type chaos fuzz bench lock clean
+.PHONY: help setup demo test it it-docker lint fmt type chaos sim fuzz bench lock clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -38,6 +38,9 @@ it-docker: $(STAMP) ## the core of the integration tests, in containers; gets an
 
 chaos: $(STAMP) ## every kind of fault in the middle of a replay, and the oracle
 	CHAOS=all $(BIN)/python -m pytest -m chaos $(ARGS)
+
+sim: $(STAMP) ## the workers in a simulated world, seed after seed; ARGS="--minutes M --seed S --json FILE"
+	PYTHONPATH=tests $(BIN)/python -m simulation $(ARGS)
 
 fuzz: $(STAMP) ## a million fuzzed records through judge and fold; ARGS="--records N --seed S --json FILE"
 	$(BIN)/python tests/fuzz $(ARGS)

@@ -15,7 +15,7 @@ from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wai
 from pathlib import Path
 from typing import Any
 
-from simulation.run import Outcome, simulate
+from simulation.run import Outcome, brief, simulate
 
 SHOWN = 5
 """Violations that are printed in full."""
@@ -34,23 +34,15 @@ def arguments() -> argparse.Namespace:
 def outcomes(first: int, processes: int, minutes: float) -> Iterator[Outcome]:
     """Each seed's outcome, as they come, until the time is up."""
     deadline = time.monotonic() + minutes * 60
-    with ProcessPoolExecutor(processes, multiprocessing.get_context("spawn")) as pool:
+    with ProcessPoolExecutor(processes, multiprocessing.get_context("forkserver")) as pool:
         running: set[Future[Outcome]] = set()
         while time.monotonic() < deadline or running:
             while len(running) < 2 * processes and time.monotonic() < deadline:
-                running.add(pool.submit(_brief, first))
+                running.add(pool.submit(brief, first))
                 first += 1
             done, running = wait(running, return_when=FIRST_COMPLETED)
             for future in done:
                 yield future.result()
-
-
-def _brief(seed: int) -> Outcome:
-    """Traces are long, and of use where something is wrong only."""
-    outcome = simulate(seed)
-    if not outcome.violations:
-        outcome.trace.clear()
-    return outcome
 
 
 def report(found: Iterable[Outcome], started_s: float) -> dict[str, Any]:

@@ -141,7 +141,7 @@ def final_problems(world: World) -> list[str]:
     for gateway in world.gateways:
         for client in gateway.clients:
             problems += client_problems(world, client)
-    return problems + world.loop.unhandled
+    return problems + world.loop.unhandled + world.unforeseen
 
 
 def _verdict_problems(world: World, p: int) -> Iterator[str]:

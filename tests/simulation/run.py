@@ -85,6 +85,14 @@ def _alone() -> Iterator[None]:
         global_random.setstate(state)
 
 
+def brief(seed: int) -> Outcome:
+    """Without the trace, which is long, and of use where something is wrong only."""
+    outcome = simulate(seed)
+    if not outcome.violations:
+        outcome.trace.clear()
+    return outcome
+
+
 def hunt(scenario: str, seeds: int) -> Outcome | None:
     """The first seed that violates something."""
     for seed in range(seeds):

@@ -53,6 +53,8 @@ class World:
         self.state = RemoteState(self.memory, self.network)
         self.tally = Tally()
         self.trace: list[str] = []
+        self.unforeseen: list[str] = []
+        """Exits by errors that nobody raised on purpose."""
         self.network.heard = self.say
         self.deployed = "exact"
         self._sources: dict[tuple[str, str], list[Source]] = {}
@@ -111,8 +113,12 @@ class World:
         return self.groups[worker.process.name.partition("-")[0]]
 
     def _died(self, worker: Worker, why: str) -> None:
-        self.say(f"{worker.process} leaves: {_without_claims(why)}")
-        self.tally.deaths[why.partition(": ")[2].partition(":")[0]] += 1
+        said = f"{worker.process} leaves: {_without_claims(why)}"
+        self.say(said)
+        kind = why.partition(": ")[2].partition(":")[0]
+        self.tally.deaths[kind] += 1
+        if kind not in ("Fatal", "Superseded"):
+            self.unforeseen.append(said)
         self._gone(worker, noticed=False)
 
     def crash(self, worker: Worker) -> None:
