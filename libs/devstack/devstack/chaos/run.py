@@ -1,6 +1,7 @@
 """One chaos run from an empty platform to the report."""
 
 import asyncio
+import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, suppress
@@ -67,6 +68,7 @@ class Run:
 
     async def happen(self, folder: Path) -> Report:
         """*Raises* `StackError` where the stack does not start."""
+        logging.getLogger("aiokafka").setLevel(logging.CRITICAL)  # the broker is away on purpose, again and again
         started_s = time.monotonic()
         async with staged(folder, [self.domain], seed=self.options.seed) as stage:
             report = await self._on(stage)
@@ -90,7 +92,7 @@ class Run:
                 for tape in tapes:
                     tape.cancel()
                 await asyncio.gather(*tapes, return_exceptions=True)
-        report.problems += [*self.problems, *director.missed]
+        report.problems += [*self.problems, *director.missed, *director.unrecovered]
         report.faults = director.counts
         histories = {"log": watch.appended, **watch.histories}
         report.recovery_s = director.hits(recoveries(director.struck(), histories), self._final)

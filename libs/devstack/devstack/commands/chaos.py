@@ -1,7 +1,6 @@
 """`dataforge chaos`."""
 
 import asyncio
-import logging
 import random
 import shutil
 import sys
@@ -52,7 +51,6 @@ def chaos(
     The exit code is 0 only where every fault happened, every stage came back in time, and the oracle finds nothing
     lost, doubled or wrong. The same seed gives the same events and the same faults.
     """
-    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)  # the broker is away on purpose, again and again
     console = Console()
     drawn = seed if seed is not None else random.SystemRandom().randrange(10**6)
     chosen, unavailable = _available(kinds)
