@@ -78,6 +78,7 @@ async def test_each_waits_for_the_recovery_from_the_one_before() -> None:
     assert first.ends is not None
     assert second.in_flight["log_end"][0] > first.ends[0]
     assert director.counts == {"note": 2}
+    assert director.unrecovered == []
 
 
 async def test_one_may_begin_beside_another_but_not_on_the_same_victim() -> None:
@@ -121,6 +122,8 @@ async def test_a_stage_that_does_not_come_back_is_waited_for_no_longer_than_pati
     log.stalled = True
     director = await run(log, [planned(1, Note("a", said)), planned(2, Note("b", said))], patience_s=0.3)
     assert len(director.happened) == 2
+    [told] = director.unrecovered
+    assert told.startswith("when fault 2 (note of b) was due, not back after 0.3 s: judge")
 
 
 async def test_what_is_in_force_is_healed_also_when_the_run_is_cancelled() -> None:

@@ -43,6 +43,9 @@ class Director:
     begin_s: float = field(default_factory=time.monotonic)
     happened: list[Happened] = field(default_factory=list)
     missed: list[str] = field(default_factory=list)
+    """Faults that did not happen, and why."""
+    unrecovered: list[str] = field(default_factory=list)
+    """Faults that struck while the platform had not come back: seconds from the last of them would hide the wait."""
 
     @property
     def in_force(self) -> list[Happened]:
@@ -73,9 +76,9 @@ class Director:
                 await self._turn(planned)
                 await self._strike(planned, healing)
 
-    async def recovered(self) -> None:
+    async def recovered(self) -> bool:
         """Wait, as long as patience lasts, until every stage has come back from the last fault."""
-        await _wait(self._recovered, self.patience_s)
+        return await _wait(self._recovered, self.patience_s)
 
     async def _turn(self, planned: Planned) -> None:
         """Wait for its moment: beside the fault before it, or after the recovery from it."""
@@ -84,15 +87,18 @@ class Director:
         else:
             await asyncio.sleep(self.begin_s + planned.at_s - time.monotonic())
             await _wait(lambda: not self.in_force, None)
-            await self.recovered()
+            if not await self.recovered():
+                told = f"when fault {planned.number} ({planned.kind} of {planned.fault.victim}) was due, not back after"
+                self.unrecovered.append(f"{told} {self.patience_s:g} s: {', '.join(self._standing()) or 'the broker'}")
         await _wait(lambda: all(h.planned.fault.victim != planned.fault.victim for h in self.in_force), None)
 
     def _recovered(self) -> bool:
-        struck = self.struck()
-        if len(struck) < len(self.happened):
-            return False
-        last = max(struck, key=lambda s: s.healed_s, default=None)
-        return last is None or not self.watch.standing(last.ends, last.healed_s)
+        return len(self.struck()) == len(self.happened) and not self._standing()
+
+    def _standing(self) -> list[str]:
+        """The stages that have not moved on since the last heal."""
+        last = max(self.struck(), key=lambda s: s.healed_s, default=None)
+        return self.watch.standing(last.ends, last.healed_s) if last else []
 
     async def _strike(self, planned: Planned, healing: asyncio.TaskGroup) -> None:
         deadline_s = time.monotonic() + _IDLE_S

@@ -14,7 +14,7 @@ from devstack.chaos.fault import Evidence, NotInForce, Stage
 from devstack.processes import ProcessId
 
 WORKERS = ("landing-worker", "quality-worker", "aggregator")
-_SCALED_S, _HELD_S = 45.0, 30.0
+_SCALED_S, _HELD_S, _LEAVING_S = 45.0, 30.0, 30.0
 INSTANCES = 2
 """Of each worker: somebody must be there to take over."""
 
@@ -34,13 +34,22 @@ class Kill:
         self.evidence: Evidence = {"signal": number.name}
 
     async def inject(self, stage: Stage) -> None:
-        process = running(stage, self.victim)
+        """Returns once it has ended: one that still serves while it leaves would seem to be back at once."""
+        process, since_s = running(stage, self.victim), time.monotonic()
         send(process, self._number)
         self.evidence["pid"] = process.pid
+        try:
+            async with asyncio.timeout(_LEAVING_S):
+                await gone(process)
+        except TimeoutError:
+            self.evidence["killed_after_s"] = _LEAVING_S
+            with suppress(NotInForce):
+                send(process, signal.SIGKILL)
+            await gone(process)
+        self.evidence["ended_after_s"] = round(time.monotonic() - since_s, 2)
 
     async def heal(self, stage: Stage) -> None:
-        """Nothing is left to be healed. What runs now is written down: another pid, or none yet."""
-        self.evidence["pid_after"] = stage.stack.pid(self.victim)
+        """Nothing is left to be healed: starting it again is the supervisor's work, and part of the recovery."""
 
 
 class Zombie:
