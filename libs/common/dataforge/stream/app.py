@@ -130,7 +130,11 @@ class StreamApp:
             before_sleep=_say_why,
             retry_error_callback=lambda _: None,
         )
-        await retrying(hook)
+
+        async def begin() -> None:  # a coroutine function: tenacity would not await what a lambda returns
+            await hook()
+
+        await retrying(begin)
 
     async def _shut_down(self) -> None:
         """Within a deadline: a client whose server is away must not keep a process that has nothing left to do."""

@@ -42,6 +42,14 @@ async def test_a_server_that_comes_up_late_is_waited_for_until_the_worker_is_to_
     assert server.closed
 
 
+async def test_a_hook_that_is_no_coroutine_function_is_awaited_and_tried_again_too() -> None:
+    stop = asyncio.Event()
+    server = Server(stop, away=1, patience=2)
+    worker = StreamApp("worker", ServiceSettings(admin_port=0), [], startup=[lambda: server.reach()])
+    await worker.serve(stop)
+    assert server.asked == 2
+
+
 async def test_what_waiting_does_not_mend_ends_the_start() -> None:
     async def misconfigured() -> None:
         raise Fatal("no such topic")
