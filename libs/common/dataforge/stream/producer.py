@@ -16,6 +16,9 @@ from aiokafka.producer.message_accumulator import BatchBuilder
 
 from dataforge.errors import Fatal, Transient
 from dataforge.runtime import metrics
+from dataforge.stream.connection import tell_of_resets
+
+tell_of_resets()
 
 
 class BatchProducer:

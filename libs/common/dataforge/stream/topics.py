@@ -15,10 +15,12 @@ from aiokafka.errors import KafkaError, OffsetOutOfRangeError, TopicAlreadyExist
 from aiokafka.structs import TopicPartition as KafkaTopicPartition
 
 from dataforge.errors import Fatal, Transient
+from dataforge.stream.connection import tell_of_resets
 from dataforge.stream.metadata import TopicIdsRequest
 from dataforge.stream.records import TopicPartition
 
 logger = logging.getLogger(__name__)
+tell_of_resets()
 
 _VISIBLE_S = 10
 _STOP_S = 2

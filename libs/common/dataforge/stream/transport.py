@@ -33,6 +33,7 @@ from faust.types.tuples import ConsumerMessage
 
 from dataforge.errors import Fatal
 from dataforge.runtime import metrics
+from dataforge.stream.connection import tell_of_resets
 from dataforge.stream.heartbeat import naming
 from dataforge.stream.records import RecordBatch, TopicPartition
 
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
     from dataforge.stream.faust_app import BatchApp
 
 logger = logging.getLogger(__name__)
+tell_of_resets()
 _faust_logger = logging.getLogger("faust.transport")
 """Faust's services log their comings and goings through it; see `configure_logging`."""
 
@@ -254,8 +256,14 @@ class Consumer(faust_consumer.Consumer):
         """Nothing: the watchdog knows better than Faust's committed offsets, which do not exist here."""
 
     def check(self) -> None:
-        """*Raises* KafkaError where the group's coordination has failed for good (fenced, not authorized)."""
+        """*Raises* what ended the group's coordination (fenced, not authorized), fetching, or looking for leaders.
+
+        Nobody else is told, and the partitions would be kept.
+        """
         self.kafka._coordinator.check_errors()
+        for task in (self.kafka._fetcher._fetch_task, self.kafka._client._sync_task):
+            if task.done() and not task.cancelled():
+                task.result()
 
     async def report(self, positions: Mapping[TopicPartition, int]) -> None:
         """Tell the group how far the work is, for lag tools. Best effort, never read back."""
