@@ -84,6 +84,7 @@ def main() -> int:
     text = json.dumps(summary, indent=2)
     print(text)  # noqa: T201
     if asked.json:
+        asked.json.parent.mkdir(parents=True, exist_ok=True)
         asked.json.write_text(text + "\n")
     return 1 if summary["violations"] else 0
 
