@@ -43,6 +43,14 @@ def test_a_place_is_known_by_its_order_and_by_who_wrote_there(partition: Partiti
     assert partition.where(cursor) is where
 
 
+def test_nobody_wrote_between_what_was_read_and_the_first_commit_after_it():
+    part = Partition("t|10|", None)
+    part.since = "2-0 a"
+    part.at = At("2-0 a", 1)
+    part.apply([entry(6, "b", "2-0 a")])
+    assert part.where("4-0 a") is Where.ELSEWHERE
+
+
 def test_what_was_recalled_is_known(partition: Partition):
     partition.recalled("", [((1, 0), "z"), ((2, 0), "a")])
     known = {cursor: partition.where(cursor) for cursor in ("", "1-0 z", "1-0 a", "2-0 a", "2-0 z", "3-0 a", "6-0 b")}

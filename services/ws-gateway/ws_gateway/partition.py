@@ -112,7 +112,8 @@ class Partition:
             return Where.OLDER
         if order == order_of(self.since):
             return Where.KNOWN if cursor == self.since else Where.ELSEWHERE
-        writer = next(claim for first, claim in reversed(self._claims) if first <= order)
+        # None between `since` and the first entry after it: nobody wrote there, on this feed.
+        writer = next((claim for first, claim in reversed(self._claims) if first <= order), None)
         return Where.KNOWN if cursor.partition(" ")[2] == writer else Where.ELSEWHERE
 
     def recall(self, entry: FeedEntry) -> None:
