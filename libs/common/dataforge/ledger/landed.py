@@ -22,6 +22,8 @@ class LandedMinutes:
     def __init__(self, chain: Chain, *, read_back: int = _READ_BACK) -> None:
         self.chain = chain
         self._read_back = read_back
+        self._refreshing = asyncio.Lock()
+        """Two at the same time would count the same new objects twice."""
         self._forget()
 
     def _forget(self) -> None:
@@ -49,12 +51,16 @@ class LandedMinutes:
 
         *Raises* `Transient` where the store is away, `Fatal` where something else lies in the chain's place.
         """
+        async with self._refreshing:
+            return await self._refresh(from_ms)
+
+    async def _refresh(self, from_ms: int) -> Landed:
         last = self._starts[-1] if self._starts else -1
         # From the last known one on: where that is gone, the chain was moved away and begun anew.
         found = [start async for start in self.chain.starts(last - 1 if last >= 0 else -1)]
         if last >= 0 and (not found or found[0] != last):
             self._forget()
-            return await self.refresh(from_ms)
+            return await self._refresh(from_ms)
         await self._append(found[1:] if last >= 0 else found)
         await self._go_back(from_ms)
         if self._last is None:

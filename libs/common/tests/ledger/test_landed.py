@@ -1,5 +1,6 @@
 """Rows per minute by footers: the same as counting the records, however the chain was cut and whenever it was read."""
 
+import asyncio
 from collections import Counter
 from itertools import pairwise
 
@@ -23,6 +24,14 @@ class CountingStore(MemoryStore):
 
     async def tail(self, key: str, size: int) -> bytes:
         self.read[key] += 1
+        return await super().tail(key, size)
+
+
+class SlowStore(MemoryStore):
+    """Gives way before it answers, as a store does that is asked over a network."""
+
+    async def tail(self, key: str, size: int) -> bytes:
+        await asyncio.sleep(0)
         return await super().tail(key, size)
 
 
@@ -104,3 +113,13 @@ async def test_an_object_that_was_listed_and_is_gone_is_said():
     minutes = LandedMinutes(await put_chain(store, [[LogRecord(0, 0, None, b"")]]))
     with pytest.raises(Fatal, match="is not there"):
         await minutes.refresh(0)
+
+
+async def test_looks_at_the_same_time_count_each_object_once():
+    records = [LogRecord(n, n * MINUTE_MS, None, b"v", []) for n in range(6)]
+    chain = await put_chain(SlowStore(), cut(records, [2, 4]))
+    minutes = LandedMinutes(chain, read_back=1)
+    for _ in range(3):
+        *_, landed = await asyncio.gather(*(minutes.refresh(0) for _ in range(3)))
+    assert landed.minutes == by_minute(records)
+    assert list(minutes.starts) == [0, 2, 4]
