@@ -25,6 +25,7 @@ def main() -> None:
         done = fuzz(asked.records, asked.seed, Path(folder), lambda n: progress.update(task, completed=n))
         report = msgspec.json.format(msgspec.json.encode(asyncio.run(done)))
     if asked.json:
+        asked.json.parent.mkdir(parents=True, exist_ok=True)
         asked.json.write_bytes(report)
     sys.stdout.write(report.decode() + "\n")
 

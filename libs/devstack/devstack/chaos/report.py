@@ -45,6 +45,8 @@ class Report(msgspec.Struct, kw_only=True):
     """None where a stage never came back, or nothing happened."""
     problems: list[str] = []
     minutes: float
+    repeat: str = ""
+    """The command that does the same again."""
     events: int
     """In the raw topic."""
     by_stage: dict[str, dict[str, int]] = {}

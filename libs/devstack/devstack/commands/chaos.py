@@ -60,19 +60,24 @@ def chaos(
         return live(console, faults, director, watch)
 
     run = Run(options, Path(domains.checked([repo_root() / "domains" / "retail"])[0]), horizons(), show)
+    again = f"dataforge chaos --minutes {minutes:g} --faults {faults} --seed {drawn} --rate {options.rate:.10g}"
+    again += f" --max-recovery {max_recovery:g}" + (f" --kinds {kinds}" if kinds else "")
     if plan:
         console.print(schedule_table(run.planned()))
+        console.print(f"kinds: {', '.join(KINDS)}", highlight=False)
+        for kind, why in unavailable.items():
+            console.print(f"unavailable: {kind}: {why}", highlight=False)
+        console.print(again, highlight=False, soft_wrap=True)
         return
     if json is not None:
         json.parent.mkdir(parents=True, exist_ok=True)  # before minutes of work, not after
     folder = _folder(data)
     console.print(f"seed {drawn}: {faults} faults in {minutes:g} minutes; logs in {folder / 'logs'}", highlight=False)
-    report = msgspec.structs.replace(asyncio.run(run.happen(folder)), unavailable=unavailable)
+    report = msgspec.structs.replace(asyncio.run(run.happen(folder)), unavailable=unavailable, repeat=again)
     if json is not None:
         json.write_bytes(msgspec.json.format(msgspec.json.encode(report)) + b"\n")
     console.print(report_table(report))
-    again = f"dataforge chaos --minutes {minutes:g} --faults {faults} --seed {drawn} --rate {options.rate:g}"
-    _leave(console, report, folder, again + (f" --kinds {kinds}" if kinds else ""), keep=keep or data is not None)
+    _leave(console, report, folder, keep=keep or data is not None)
     sys.exit(0 if report.passed else 1)
 
 
@@ -98,9 +103,9 @@ def _folder(given: Path | None) -> Path:
     return folder
 
 
-def _leave(console: Console, report: Report, folder: Path, again: str, *, keep: bool) -> None:
+def _leave(console: Console, report: Report, folder: Path, *, keep: bool) -> None:
     if not report.passed:
-        console.print(f"the same again: {again}", highlight=False, soft_wrap=True)
+        console.print(f"the same again: {report.repeat}", highlight=False, soft_wrap=True)
     if report.passed and not keep:
         shutil.rmtree(folder)
     else:
