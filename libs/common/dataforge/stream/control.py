@@ -7,12 +7,11 @@ from contextlib import suppress
 from typing import Protocol
 
 import msgspec
-from aiokafka.errors import KafkaError
 
 from dataforge.control import NEVER, TOPIC, Command, Lift, Paused, Pauses, decode, encode
-from dataforge.errors import DataForgeError, Fatal, Transient
+from dataforge.errors import DataForgeError, Transient
+from dataforge.stream.kafka_log import KafkaLog
 from dataforge.stream.records import Record, TopicPartition
-from dataforge.stream.topics import RangeReader, topic_ids
 
 logger = logging.getLogger(__name__)
 
@@ -90,20 +89,21 @@ class Control:
                 if not told:
                     logger.warning("%s cannot be read, so pauses and resumes are not noticed: %s", TOPIC, error)
                 told = True
+            except Exception:
+                # A view that no longer follows would look like one in which nothing is paused or resumed.
+                logger.exception("a look at %s failed", TOPIC)
 
 
 class ControlTopic:
-    """Kafka's part: a reader that stays connected."""
+    """Kafka's part: a connection that is kept, and made anew after an error."""
 
     def __init__(self, bootstrap: str) -> None:
-        self._bootstrap = bootstrap
-        self._reader = RangeReader(bootstrap)
+        self._log = KafkaLog(bootstrap)
         self._following: asyncio.Task[None] | None = None
 
     async def open(self, control: Control) -> None:
         """Learn everything, then follow. *Raises* `Fatal` where there is no such topic, `Transient`."""
-        await topic_ids(self._bootstrap, [TOPIC])
-        await self._reader.__aenter__()
+        await self._log.topic_ids([TOPIC])
         await control.refresh()
         self._following = asyncio.create_task(control.follow(), name=f"follow {TOPIC}")
 
@@ -112,19 +112,13 @@ class ControlTopic:
             self._following.cancel()
             with suppress(asyncio.CancelledError):
                 await self._following
-        await self._reader.__aexit__()
+        await self._log.close()
 
     async def read_from(self, tp: TopicPartition, offset: int) -> AsyncIterator[Sequence[Record]]:
         """*Raises* `Transient` where Kafka is away, `Fatal` where the log ends before `offset`: it was replaced."""
         try:
             async with asyncio.timeout(ANSWER_S):
-                records = await self._new(tp, offset)
-        except (KafkaError, TimeoutError) as error:
-            raise Transient(f"Kafka at {self._bootstrap} does not answer: {error!r}") from error
+                records = [record async for some in self._log.read_from(tp, offset) for record in some]
+        except TimeoutError as error:
+            raise Transient(f"Kafka does not read {tp.topic} within {ANSWER_S} s") from error
         yield records
-
-    async def _new(self, tp: TopicPartition, offset: int) -> list[Record]:
-        end = (await self._reader.end_offsets([tp]))[tp]
-        if end < offset:
-            raise Fatal(f"{tp.topic} ends at {end} and was read to {offset}: it was replaced; restart its readers")
-        return [record async for records in self._reader.read(tp, offset, end) for record in records]

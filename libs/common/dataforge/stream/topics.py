@@ -24,6 +24,8 @@ tell_of_resets()
 
 _VISIBLE_S = 10
 _STOP_S = 2
+_STANDSTILL_S = 30
+"""A reading that brings nothing for this long, though there is more, is given up."""
 _AWAY = (KafkaError, OSError, RuntimeError)
 """uvloop raises the last where a connection is reset under a request."""
 
@@ -147,16 +149,17 @@ class RangeReader:
         )
         try:
             await consumer.start()
-        except _AWAY as error:
-            await consumer.stop()
-            raise Transient(f"Kafka at {self._bootstrap} does not answer: {error}") from error
+        except BaseException as error:
+            await _stop(consumer)
+            if isinstance(error, _AWAY):
+                raise Transient(f"Kafka at {self._bootstrap} does not answer: {error}") from error
+            raise
         self._consumer = consumer
         return self
 
     async def __aexit__(self, *_: object) -> None:
         if self._consumer is not None:
-            # aiokafka's tasks may swallow a cancellation, and then never end: so the wait has an end of its own.
-            await asyncio.wait([asyncio.ensure_future(self._consumer.stop())], timeout=_STOP_S)
+            await _stop(self._consumer)
 
     @property
     def _kafka(self) -> AIOKafkaConsumer:
@@ -198,21 +201,29 @@ class RangeReader:
         """The records with start <= offset < end, in order, in lists.
 
         `end` must not lie beyond the log's end. Returns once the position has reached it, so a log that is
-        sparse at its end is no trap. *Raises* `Fatal` where `start` is outside of the log.
+        sparse at its end is no trap. *Raises* `Fatal` where `start` is outside of the log, `Transient`.
         """
         if start >= end:
             return
-        kafka, partition = self._kafka, KafkaTopicPartition(*tp)
+        kafka, partition, now_s = self._kafka, KafkaTopicPartition(*tp), asyncio.get_running_loop().time
         kafka.assign([partition])
         kafka.seek(partition, start)
-        while await kafka.position(partition) < end:
+        position, moved_s = start, now_s()
+        while position < end:
             try:
                 fetched = await kafka.getmany(partition, timeout_ms=200, max_records=self._max_records)
             except OffsetOutOfRangeError as error:
                 raise Fatal(f"offset {start} of {tp.topic}/{tp.partition} is outside of its log") from error
+            except _AWAY as error:
+                raise Transient(f"Kafka did not answer: {error!r}") from error
             records = [record for record in fetched.get(partition, ()) if record.offset < end]
             if records:
                 yield records
+            before, position = position, await _or_transient(kafka.position(partition))
+            if position > before:
+                moved_s = now_s()
+            elif now_s() > moved_s + _STANDSTILL_S:
+                raise Transient(f"Kafka brings nothing of {tp.topic}/{tp.partition} from {position} on")
 
     async def last_record(self, tp: TopicPartition) -> ConsumerRecord | None:
         """The last record of the log; None where there is none (empty, or all of it beyond retention)."""
@@ -229,6 +240,11 @@ class RangeReader:
                 return last
             span *= 16
         return None
+
+
+async def _stop(consumer: AIOKafkaConsumer) -> None:
+    # aiokafka's tasks may swallow a cancellation, and then never end: so the wait has an end of its own.
+    await asyncio.wait([asyncio.ensure_future(consumer.stop())], timeout=_STOP_S)
 
 
 async def _or_transient(asked: Any) -> Any:

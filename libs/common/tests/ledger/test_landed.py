@@ -118,7 +118,7 @@ async def test_an_object_that_was_listed_and_is_gone_is_said():
 async def test_looks_at_the_same_time_count_each_object_once():
     records = [LogRecord(n, n * MINUTE_MS, None, b"v", []) for n in range(6)]
     chain = await put_chain(SlowStore(), cut(records, [2, 4]))
-    minutes = LandedMinutes(chain, read_back=1)
+    minutes, landed = LandedMinutes(chain, read_back=1), Landed()
     for _ in range(3):
         *_, landed = await asyncio.gather(*(minutes.refresh(0) for _ in range(3)))
     assert landed.minutes == by_minute(records)

@@ -1,7 +1,7 @@
 """Pauses and resumes: the fold of the control topic, and the view that processes share, in memory and on Kafka."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 
 import pytest
 from hypothesis import given
@@ -9,9 +9,10 @@ from hypothesis import strategies as st
 
 from dataforge.alerts import current
 from dataforge.control import TOPIC, Command, Paused, Pauses, Resumed, alert_of, decode, encode
-from dataforge.errors import Fatal
+from dataforge.errors import Fatal, Transient
 from dataforge.stream.control import CONTROL, Control, ControlTopic
 from dataforge.stream.producer import BatchProducer
+from dataforge.stream.records import Record, TopicPartition
 from dataforge.stream.topics import TopicSpec, ensure_topics
 from dataforge.testing.log import MemoryLog
 
@@ -133,3 +134,24 @@ async def test_a_view_that_follows_goes_on_after_kafka_was_away(monkeypatch: pyt
     following.cancel()
     with pytest.raises(asyncio.CancelledError):
         await following
+
+
+async def test_following_goes_on_whatever_a_look_met(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("dataforge.stream.control.FOLLOW_S", 0)
+    log, met = MemoryLog(), [Transient("away"), RuntimeError("what nobody expected")]
+
+    async def read_from(tp: TopicPartition, offset: int) -> AsyncIterator[Sequence[Record]]:
+        if met:
+            raise met.pop(0)
+        async for records in log.read_from(tp, offset):
+            yield records
+
+    control = Control(log, read_from)
+    following = asyncio.create_task(control.follow())
+    await log.send(*CONTROL, [(b"raw.a", encode(paused()), [])])
+    async with asyncio.timeout(10):
+        while control.pause_of("raw.a") is None:
+            await asyncio.sleep(0)
+    following.cancel()
+    await asyncio.wait([following])
+    assert not met
