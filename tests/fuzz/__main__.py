@@ -10,7 +10,10 @@ from pathlib import Path
 import msgspec
 from rich.progress import Progress
 
-from fuzzing import fuzz
+from fuzzing import REASONS, fuzz
+
+LONG, HITS = 1_000_000, 1_000
+"""In so many records every reason must be hit so often."""
 
 
 def main() -> None:
@@ -23,11 +26,15 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder, Progress(disable=not sys.stderr.isatty()) as progress:
         task = progress.add_task("fuzzing", total=asked.records)
         done = fuzz(asked.records, asked.seed, Path(folder), lambda n: progress.update(task, completed=n))
-        report = msgspec.json.format(msgspec.json.encode(asyncio.run(done)))
+        found = asyncio.run(done)
+    report = msgspec.json.format(msgspec.json.encode(found))
     if asked.json:
         asked.json.parent.mkdir(parents=True, exist_ok=True)
         asked.json.write_bytes(report)
     sys.stdout.write(report.decode() + "\n")
+    seldom = {reason: found.reasons.get(reason, 0) for reason in REASONS} if asked.records >= LONG else {}
+    if rare := {reason: hits for reason, hits in seldom.items() if hits < HITS}:
+        sys.exit(f"hit less than {HITS} times, so little is proven of them: {rare}")
 
 
 if __name__ == "__main__":

@@ -157,8 +157,7 @@ class Run:
             left = sum(watch.lag().values())
             if left < least:
                 least, moved_s = left, time.monotonic()
-            if broken := [tape for tape in tapes if tape.done()]:
-                self.problems += [f"the tape of {tape.get_name()} broke: {tape.exception()}" for tape in broken]
+            if self._broken(tapes):
                 return False
             if time.monotonic() - moved_s > self.options.stalled_s:
                 behind = watch.lag()
@@ -166,12 +165,20 @@ class Run:
                 self.problems.append(f"nothing moves any more, and behind are: {said}")
                 return False
             await asyncio.sleep(_LOOK_S)
+        if self._broken(tapes):
+            return False
         for view in seen.views:
             try:
                 await view.until(lambda view=view: view.covers(ends), "the live client has everything")
             except (BrokenPromise, Refused, TimeoutError) as error:
                 self.problems.append(f"a live client: {error}")
         return True
+
+    def _broken(self, tapes: Sequence[asyncio.Task[None]]) -> bool:
+        """What a tape has not seen would look as if a stage had invented it."""
+        broken = [tape for tape in tapes if tape.done()]
+        self.problems += [f"the tape of {tape.get_name()} broke: {tape.exception()}" for tape in broken]
+        return bool(broken)
 
     async def _compared(
         self, stage: Stage, seen: Witnesses, watch: Watch, tapes: Sequence[asyncio.Task[None]]

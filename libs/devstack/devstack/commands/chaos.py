@@ -22,7 +22,6 @@ from devstack.chaos.report import Report
 from devstack.chaos.run import Options, Run
 from devstack.chaos.show import live, report_table, schedule_table
 from devstack.chaos.watch import Watch
-from devstack.commands.options import Data
 from devstack.commands.replaying import horizons
 from devstack.errors import UsageError
 from devstack.paths import repo_root
@@ -44,7 +43,10 @@ def chaos(
     max_recovery: Annotated[float, typer.Option(metavar="SECONDS", help="A slower recovery is a failure.")] = 15.0,
     plan: Annotated[bool, typer.Option("--plan", help="Show the schedule and the kinds, and do nothing.")] = False,
     keep: Annotated[bool, typer.Option(help="Keep data and logs also where all is well.")] = False,
-    data: Data = None,
+    data: Annotated[
+        Path | None,
+        typer.Option(help="An empty folder for the stack's data and logs, kept; a temporary one by default."),
+    ] = None,
 ) -> None:
     """Break a stack of its own in every way while events flow; prove that nothing was lost or counted twice.
 
