@@ -14,7 +14,6 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import NoReturn
 
-from aiokafka.errors import KafkaError
 from tenacity import (
     AsyncRetrying,
     RetryCallState,
@@ -33,6 +32,7 @@ from dataforge.runtime.watchdog import Watchdog
 from dataforge.stream.faust_app import BatchApp
 from dataforge.stream.lanes import Lanes
 from dataforge.stream.records import TopicPartition
+from dataforge.stream.topics import AWAY
 from dataforge.stream.transport import Consumer
 from dataforge.stream.work import Source
 
@@ -108,6 +108,7 @@ class StreamApp:
             faust_app = self._build()
             await faust_app.start()
             reporter = asyncio.create_task(self._report(faust_app))
+            reporter.add_done_callback(self._reported)
             await self._until(stop, faust_app)
             reporter.cancel()
             await self._leave(faust_app)
@@ -165,6 +166,11 @@ class StreamApp:
             app.add_agent(source.name, source.topics)
         return app
 
+    def _reported(self, reporter: asyncio.Task[None]) -> None:
+        """Without it nobody would notice a consumer that failed, or a topic that was replaced."""
+        if not reporter.cancelled() and (error := reporter.exception()) is not None:
+            self._fail("the report", error)
+
     async def _until(self, stop: asyncio.Event, app: BatchApp) -> None:
         """Until asked to stop. Ends the process where Faust's services crashed: what they held may hang for ever."""
         tasks = [asyncio.create_task(stop.wait()), asyncio.create_task(app._crashed.wait())]
@@ -183,7 +189,7 @@ class StreamApp:
         consumer.stop_flow()
         open_lanes = self.lanes.snapshot()
         await self.lanes.close()
-        with suppress(TimeoutError):
+        with suppress(*AWAY):
             async with asyncio.timeout(1):
                 await consumer.report({tp: lane.work.position for tp, lane in open_lanes.items()})
         try:
@@ -214,10 +220,10 @@ class StreamApp:
                     end = max(consumer.highwater(tp), ends.get(tp, 0))  # pyright: ignore[reportArgumentType]
                     metrics.LAG.labels(*tp).set(max(0, end - position))
             if rounds % REPORT_S == 0:
-                with suppress(TimeoutError, KafkaError):
+                with suppress(*AWAY):
                     async with asyncio.timeout(REPORT_S):
                         ends = await consumer.ends(positions)
-                with suppress(TimeoutError):
+                with suppress(*AWAY):
                     async with asyncio.timeout(REPORT_S):
                         await consumer.report(positions)
                 with suppress(TimeoutError):

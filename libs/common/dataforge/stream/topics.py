@@ -26,8 +26,10 @@ _VISIBLE_S = 10
 _STOP_S = 2
 _STANDSTILL_S = 30
 """A reading that brings nothing for this long, though there is more, is given up."""
-_AWAY = (KafkaError, OSError, RuntimeError)
-"""uvloop raises the last where a connection is reset under a request."""
+AWAY = (KafkaError, OSError, RuntimeError)
+"""What a broker that does not answer raises, a deadline that passed among it (TimeoutError is an OSError). uvloop
+raises the last where a connection is reset under a request.
+"""
 
 RAW_MAX_BYTES = 8 * 1024 * 1024
 JUDGED_MAX_BYTES = RAW_MAX_BYTES + 64 * 1024
@@ -151,7 +153,7 @@ class RangeReader:
             await consumer.start()
         except BaseException as error:
             await _stop(consumer)
-            if isinstance(error, _AWAY):
+            if isinstance(error, AWAY):
                 raise Transient(f"Kafka at {self._bootstrap} does not answer: {error}") from error
             raise
         self._consumer = consumer
@@ -214,7 +216,7 @@ class RangeReader:
                 fetched = await kafka.getmany(partition, timeout_ms=200, max_records=self._max_records)
             except OffsetOutOfRangeError as error:
                 raise Fatal(f"offset {start} of {tp.topic}/{tp.partition} is outside of its log") from error
-            except _AWAY as error:
+            except AWAY as error:
                 raise Transient(f"Kafka did not answer: {error!r}") from error
             records = [record for record in fetched.get(partition, ()) if record.offset < end]
             if records:
@@ -250,7 +252,7 @@ async def _stop(consumer: AIOKafkaConsumer) -> None:
 async def _or_transient(asked: Any) -> Any:
     try:
         return await asked
-    except _AWAY as error:
+    except AWAY as error:
         raise Transient(f"Kafka did not answer: {error!r}") from error
 
 

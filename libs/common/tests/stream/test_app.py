@@ -57,3 +57,23 @@ async def test_what_waiting_does_not_mend_ends_the_start() -> None:
     worker = StreamApp("worker", ServiceSettings(admin_port=0), [], startup=[misconfigured])
     with pytest.raises(Fatal, match="no such topic"):
         await worker.serve(asyncio.Event())
+
+
+@pytest.mark.parametrize("error", [RuntimeError("what nobody expected"), None])
+async def test_a_report_that_ends_by_itself_ends_the_worker(
+    monkeypatch: pytest.MonkeyPatch, error: Exception | None
+) -> None:
+    worker, failed = StreamApp("worker", ServiceSettings(admin_port=0), []), list[BaseException]()
+    monkeypatch.setattr(worker, "_fail", lambda _doing, why: failed.append(why))
+
+    async def report() -> None:
+        if error is not None:
+            raise error
+        await asyncio.Event().wait()
+
+    reporter = asyncio.create_task(report())
+    reporter.add_done_callback(worker._reported)
+    await asyncio.sleep(0)
+    reporter.cancel()
+    await asyncio.wait([reporter])
+    assert failed == ([error] if error is not None else [])
