@@ -149,3 +149,15 @@ def test_reported_are_what_happened_and_its_seconds() -> None:
     assert (hit.at_s, hit.in_force_s, hit.overlaps, hit.stages) == (5.0, 2.5, True, {"judge": 2.0})
     [hit] = director.hits({1: {"judge": 2.0}}, {"note"})
     assert hit.stages == {}
+    assert (director.counts, director.idle) == ({"note": 1}, [])
+
+
+def test_a_fault_without_effect_has_not_happened() -> None:
+    watch: Any = Watch(Log(flowing=True).ends, {})
+    director = Director(STAGE, watch, 1.0, begin_s=100.0)
+    for number, effects in enumerate((0, 3), 1):
+        fault = Note("a", [])
+        fault.evidence["effects"] = effects
+        director.happened.append(directing.Happened(planned(number, fault), {"grown_by": 3}, 105.0, 107.5, {0: 10}))
+    assert director.counts == {"note": 1}
+    assert director.idle == ["fault 1 (note of a) had no effect"]

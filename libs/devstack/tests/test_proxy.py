@@ -175,6 +175,14 @@ async def test_a_share_of_the_chunks_is_cut(proxy: Proxy):
     assert set(effects) == {"lost_answers", "lost_requests"}
 
 
+async def test_the_first_chunk_is_cut_however_small_the_share(proxy: Proxy):
+    number = await proxy.impose(Cut(share=0.0))
+    async with client(proxy) as one, client(proxy) as two:
+        assert await one.is_reset()
+        assert await two.ask(b"a") == b"a"
+    assert await proxy.lift(number) == {"lost_requests": 1}
+
+
 async def test_an_error_of_the_store_is_answered_in_its_place(proxy: Proxy):
     number = await proxy.impose(Answer(share=1.0, status=503))
     async with client(proxy) as one:

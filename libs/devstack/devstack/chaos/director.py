@@ -53,7 +53,14 @@ class Director:
 
     @property
     def counts(self) -> dict[str, int]:
-        return dict(sorted(Counter(h.planned.kind for h in self.happened).items()))
+        """Of those that had an effect."""
+        return dict(sorted(Counter(h.planned.kind for h in self.happened if _effective(h)).items()))
+
+    @property
+    def idle(self) -> list[str]:
+        """Those that had none, in words."""
+        idle = (h.planned for h in self.happened if not _effective(h))
+        return [f"fault {p.number} ({p.kind} of {p.fault.victim}) had no effect" for p in idle]
 
     def struck(self) -> list[Struck]:
         """Those that are over."""
@@ -147,6 +154,10 @@ class Director:
             in_flight=h.in_flight,
             evidence=h.planned.fault.evidence,
         )
+
+
+def _effective(happened: Happened) -> bool:
+    return happened.planned.fault.evidence.get("effects") != 0
 
 
 async def _wait(condition: Callable[[], bool], timeout_s: float | None) -> bool:

@@ -57,6 +57,7 @@ class Fault(Protocol):
     victim: str
     """The program it hits, e.g. `aggregator-2` or `kafka`; two faults on one victim say little at the same time."""
     evidence: Evidence
+    """`effects`, where it is there after the heal: how often it had one. A fault without any has not happened."""
 
     async def inject(self, stage: Stage) -> None: ...
 

@@ -92,7 +92,7 @@ class Run:
                 for tape in tapes:
                     tape.cancel()
                 await asyncio.gather(*tapes, return_exceptions=True)
-        report.problems += [*self.problems, *director.missed, *director.unrecovered]
+        report.problems += [*self.problems, *director.missed, *director.idle, *director.unrecovered]
         report.faults = director.counts
         histories = {"log": watch.appended, **watch.histories}
         report.recovery_s = director.hits(recoveries(director.struck(), histories), self._final)

@@ -47,7 +47,7 @@ class Stepped:
     async def heal(self, stage: Stage) -> None:
         if self._in_force:
             self._in_force = False
-            self.evidence["shifted_times_told"] = self._set(stage, 0.0)
+            self.evidence["effects"] = self.evidence["shifted_times_told"] = self._set(stage, 0.0)
 
     def _set(self, stage: Stage, offset_s: float) -> int:
         """How often the offset before was told."""

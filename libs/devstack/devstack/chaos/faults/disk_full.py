@@ -35,8 +35,8 @@ class DiskFull:
         Ballast(stage.stack.paths).drop()
         with stage.stack.paths.log(self.victim).open("rb") as log:
             log.seek(before)
-            self.evidence["refused_for_want_of_space"] = log.read().count(_NO_SPACE)
+            self.evidence["effects"] = self.evidence["refused_for_want_of_space"] = log.read().count(_NO_SPACE)
 
 
 def draw(chosen: random.Random) -> DiskFull:
-    return DiskFull(chosen.choice((0, chosen.randrange(4_096, 400_000))))
+    return DiskFull(chosen.choice((0, chosen.randrange(4_096, 200_000))))

@@ -2,7 +2,7 @@
 
 import random
 
-from devstack.chaos.fault import Evidence, Stage
+from devstack.chaos.fault import Evidence, NotInForce, Stage
 from devstack.chaos.proxy.conditions import Answer, BlackHole, Condition, Cut, Delay, Refuse, Throttle
 
 _PROGRAMS = {"kafka": "kafka", "valkey": "valkey", "s3": "s3proxy"}
@@ -19,6 +19,8 @@ class Dropped:
 
     async def inject(self, stage: Stage) -> None:
         self.evidence["connections"] = await stage.proxies[self._proxy].drop_all()
+        if not self.evidence["connections"]:
+            raise NotInForce(f"nobody is connected to {self.victim}")
 
     async def heal(self, stage: Stage) -> None:
         """Nothing is left to be healed."""
@@ -41,7 +43,8 @@ class Disturbed:
     async def heal(self, stage: Stage) -> None:
         number, self._number = self._number, None
         if number is not None:
-            self.evidence |= await stage.proxies[self._proxy].lift(number)
+            effects = await stage.proxies[self._proxy].lift(number)
+            self.evidence |= effects | {"effects": sum(effects.values()) + self.evidence.get("connections", 0)}
 
 
 def draw_drop(chosen: random.Random) -> Dropped:

@@ -29,7 +29,7 @@ class Throttle(msgspec.Struct, frozen=True, tag=True):
 
 
 class Cut(msgspec.Struct, frozen=True, tag=True):
-    """A share of the chunks is not passed on: both ends are reset instead.
+    """A share of the chunks, and the first one, is not passed on: both ends are reset instead.
 
     With `answers_only` the request has been done and only its answer is lost: the client cannot know.
     """
@@ -39,7 +39,7 @@ class Cut(msgspec.Struct, frozen=True, tag=True):
 
 
 class Answer(msgspec.Struct, frozen=True, tag=True):
-    """A share of HTTP requests is answered with an error of S3, and never reaches the store."""
+    """A share of HTTP requests, and the first one, is answered with an error of S3, and never reaches the store."""
 
     share: float
     status: Literal[500, 503] = 503

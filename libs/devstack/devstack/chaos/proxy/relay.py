@@ -133,6 +133,10 @@ class Relay:
         with suppress(OSError):
             await sink.wait_closed()
 
+    def _hits(self, imposed: Imposed, share: float) -> bool:
+        """A share of them, and the first for certain: a condition that met traffic has had an effect."""
+        return not imposed.effects or self._chosen.random() < share
+
     async def _passes(
         self, imposed: Imposed, link: _Link, source: asyncio.StreamReader, data: bytes, direction: Direction
     ) -> bool:
@@ -149,12 +153,12 @@ class Relay:
                 effects["throttled_bytes"] += len(data)
                 await imposed.wait(len(data) / bytes_per_s)
             case Cut(share, answers_only):
-                if (direction == "down" or not answers_only) and self._chosen.random() < share:
+                if (direction == "down" or not answers_only) and self._hits(imposed, share):
                     effects["lost_answers" if direction == "down" else "lost_requests"] += 1
                     link.reset()
                     return False
             case Answer(share, status):
-                if direction == "up" and _HTTP_REQUEST.match(data) and self._chosen.random() < share:
+                if direction == "up" and _HTTP_REQUEST.match(data) and self._hits(imposed, share):
                     effects["errors_answered"] += 1
                     await _answer(link, source, status)
                     return False
