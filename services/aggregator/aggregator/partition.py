@@ -71,8 +71,6 @@ class AggregatorPartition:
         self._unsafe: Commit | None = None
         """Drained, and refused for want of memory: sent again as it is, before anything else is folded."""
         self._due = self._checked = self._accepted = 0.0
-        self._floor = 0
-        """The highest floor this owner has stored."""
         self._fold: Fold
         self._windows: Windows
 
@@ -206,9 +204,8 @@ class AggregatorPartition:
         name, own = self._compiled.name, self._tp.partition
         try:
             floor = max(await self._store.watermarks(name, others), default=0)
-            if floor > max(self._floor, self._fold.watermark):
-                said = settlement(self._fold, self._claim, floor, self._now_ms())
-                await self._store.settle(name, own, said)
-                self._floor = floor
+            if floor > self._fold.watermark:
+                # Said again each time: the store, which may have lost it, knows whether it is new.
+                await self._store.settle(name, own, settlement(self._fold, self._claim, floor, self._now_ms()))
         except Transient as error:
             logger.info("%s/%d is idle and could not say so: %s", *self._tp, error)

@@ -196,6 +196,21 @@ async def test_an_idle_partition_that_cannot_say_so_goes_on_and_says_it_later() 
     assert (await store.head(SHOP.name, 0)).floor > 0
 
 
+async def test_a_floor_that_the_store_lost_is_said_again() -> None:
+    store, now = MemoryState(), [0.0]
+    idle, busy = idle_worker(store, now), idle_worker(store, now, 1)
+    await idle.open()
+    await busy.open()
+    await busy.take(RecordBatch(*busy_tp(), 0, len(LOG), LOG))
+    before = store.snapshot()
+    await seconds(idle, now, 10.0)
+    said = await store.head(SHOP.name, 0)
+    store.roll_back(before)
+    assert (await store.head(SHOP.name, 0)).floor == 0
+    await seconds(idle, now, 11.0)
+    assert await store.head(SHOP.name, 0) == said
+
+
 async def test_an_idle_zombie_settles_nothing() -> None:
     store, now = MemoryState(), [0.0]
     idle, busy = idle_worker(store, now), idle_worker(store, now, 1)
