@@ -160,7 +160,10 @@ class Lanes:
         if (opening := self._opening) is not None:
             self._opening = None
             opening.cancel()
-            await asyncio.wait([opening])
+            _, late = await asyncio.wait([opening], timeout=self._close_deadline_s)
+            if late:
+                # Whatever it waits for swallowed the cancellation; the group must not wait for it.
+                self._fail("close", Fatal(f"an open did not end within {self._close_deadline_s} s of being cancelled"))
         lanes, self._lanes = self._lanes, {}
         if not lanes:
             return

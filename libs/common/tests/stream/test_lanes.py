@@ -293,6 +293,29 @@ async def test_a_revocation_while_opening_stops_the_open_and_closes_only_what_ha
     assert not rig.lanes.ready
 
 
+async def test_an_open_that_does_not_end_when_it_is_cancelled_ends_the_process() -> None:
+    class Stubborn(Work):
+        async def open(self) -> int:
+            try:
+                return await super().open()
+            except asyncio.CancelledError:
+                await released.wait()
+                raise
+
+    released, work = asyncio.Event(), Stubborn(TP)
+    work.gate = asyncio.Event()
+    rig = Rig(work, close_deadline_s=0.01)
+    opening = asyncio.create_task(rig.lanes.open([TP]))
+    async with asyncio.timeout(5):
+        while not work.calls:
+            await asyncio.sleep(0)
+    await rig.lanes.close()
+    doing, error = rig.failed.result()
+    assert (doing, type(error)) == ("close", Fatal)
+    released.set()
+    assert await opening is None
+
+
 @pytest.mark.parametrize("steps", range(1, 30))
 async def test_whenever_a_revocation_comes_what_it_closed_is_not_ready(steps: int) -> None:
     rig = Rig(Work(TP))
