@@ -118,9 +118,14 @@ class Chain:
             if start != due:
                 raise Fatal(f"{self.prefix}: an object ends at {due} and the next object starts at {start}")
             footer, records = await self._object(self.key(start))
+            if not self._is_at(start, footer):
+                raise Fatal(f"{self.key(start)} says it is {footer.topic}/{footer.partition} from {footer.start}")
             due = footer.next
             if footer.next > offset:
                 yield footer, [record for record in records if record.offset >= offset]
+
+    def _is_at(self, start: int, footer: Footer) -> bool:
+        return (self.prefix, start) == (f"landing/{footer.topic}/{footer.partition}/", footer.start)
 
     async def _object(self, key: str) -> tuple[Footer, list[LogRecord]]:
         """*Raises* `Fatal` where it is gone, or not what was written."""
@@ -144,7 +149,7 @@ class Chain:
             except Fatal as error:
                 yield ChainProblem("unreadable", key, str(error))
                 continue
-            if (self.prefix, start) != (f"landing/{footer.topic}/{footer.partition}/", footer.start):
+            if not self._is_at(start, footer):
                 yield ChainProblem("footer", key, f"says {footer.topic}/{footer.partition} from {footer.start}")
             if start > due:
                 yield ChainProblem("gap", key, f"{due} was due")

@@ -172,6 +172,8 @@ async def test_an_object_under_a_wrong_key_is_noticed() -> None:
     chain = await put_chain(store, RUNS)
     store.objects[chain.key(9)] = store.objects[chain.key(6)]
     assert await problems(chain) == [("footer", 9)]
+    with pytest.raises(Fatal, match="from 6"):
+        _ = [x async for x in chain.read(9)]
 
 
 async def test_a_torn_object_is_named() -> None:
