@@ -226,6 +226,8 @@ class RangeReader:
                 moved_s = now_s()
             elif now_s() > moved_s + _STANDSTILL_S:
                 raise Transient(f"Kafka brings nothing of {tp.topic}/{tp.partition} from {position} on")
+        # A reader that is kept for the next question would go on fetching beyond the end, twenty times a second.
+        kafka.pause(partition)
 
     async def last_record(self, tp: TopicPartition) -> ConsumerRecord | None:
         """The last record of the log; None where there is none (empty, or all of it beyond retention)."""

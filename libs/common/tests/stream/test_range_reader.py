@@ -19,11 +19,15 @@ class Consumer:
     def __init__(self, offsets: list[int], end: int, answers: list[Exception | None]) -> None:
         self._offsets, self._end, self._answers = offsets, end, answers
         self._at = -1
+        self.paused = False
 
     def assign(self, partitions: Any) -> None: ...
 
     def seek(self, partition: Any, offset: int) -> None:
         self._at = offset
+
+    def pause(self, partition: Any) -> None:
+        self.paused = True
 
     async def position(self, partition: Any) -> int:
         return self._at
@@ -44,7 +48,9 @@ async def read(consumer: Any, start: int, end: int) -> list[int]:
 
 async def test_it_ends_where_a_sparse_log_does() -> None:
     assert await read(Consumer([1, 3, 4, 8], 12, []), 1, 12) == [1, 3, 4, 8]
-    assert await read(Consumer([1, 3, 4, 8], 12, []), 2, 4) == [3]
+    consumer = Consumer([1, 3, 4, 8], 12, [])
+    assert await read(consumer, 2, 4) == [3]
+    assert consumer.paused, "nothing is fetched that nobody asked for"
 
 
 @pytest.mark.parametrize(
