@@ -1,6 +1,7 @@
 """Imports the platform with a guard taken away: source replaced on import, the tree untouched.
 
-`python -m simulation.mutate [NAME …]` runs mutants, each in a process of its own, and says, as JSON, what gave them away.
+`python -m simulation.mutate [NAME …]` runs mutants, each in a process of its own, and says, as JSON, what gave them
+away.
 """
 
 import importlib.abc
