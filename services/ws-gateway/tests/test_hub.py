@@ -9,6 +9,7 @@ from dataforge.testing.kpis import KpiWriter, sale, sample_domain
 
 from shown_rows import shown_rows
 from ws_gateway.hub import Hub
+from ws_gateway.place import token_from
 
 T0 = 1_700_000_000_000 // 60_000 * 60_000
 DOMAIN = sample_domain(partitions=1)
@@ -77,3 +78,28 @@ async def test_a_second_look_that_finds_the_same_sends_nothing_again() -> None:
     hub.broken((NAME, 0))
     await until_frames(watcher, 2)
     assert watcher.frames == ["snapshot", "delta"]
+
+
+async def test_nothing_is_worked_out_for_a_client_that_left_before_its_first_frame() -> None:
+    state, hub_state = MemoryState(), MemoryState()
+    ahead, behind = KpiWriter(state, DOMAIN, 0), KpiWriter(hub_state, DOMAIN, 0)
+    for writer in (ahead, behind):
+        await writer.open("a")
+        await writer.write([sale(T0)])
+    await ahead.write([sale(T0)])
+    faster, hub, waiting, staying = Hub(state), Hub(hub_state), Nobody(), Nobody()
+    seen = faster.watch(SELECTION, 60, first := Nobody())
+    await until_frames(first, 1)
+    before = asyncio.all_tasks()
+
+    channel = hub.watch(SELECTION, 60, staying)
+    await until_frames(staying, 1)
+    assert hub.watch(SELECTION, 60, waiting, token_from(seen.place.token)) is channel
+    while not (resuming := {task for task in asyncio.all_tasks() - before if "resume" in task.get_name()}):
+        await asyncio.sleep(0)
+    hub.leave(channel, waiting)
+    await asyncio.wait(resuming, timeout=5)
+    assert all(task.cancelled() for task in resuming)
+    assert not waiting.frames
+    hub.leave(channel, staying)
+    faster.leave(seen, first)

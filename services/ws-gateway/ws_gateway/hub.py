@@ -51,7 +51,8 @@ class _Live:
     arrivals: Arrivals
     watchers: dict[Watcher, Token | None] = field(default_factory=dict)
     """With what each came; None without a token, or once it has begun."""
-    resuming: set[asyncio.Task[None]] = field(default_factory=set)
+    resuming: dict[Watcher, asyncio.Task[None]] = field(default_factory=dict)
+    """Whose first frame is being worked out; it may take until the store answers again."""
     held: list[tuple[int, Sequence[FeedEntry]]] | None = None
     """Commits that came while a snapshot was being read; None where none is."""
     again: bool = False
@@ -121,8 +122,8 @@ class Hub:
             watcher.begin(one.channel, one.arrivals.snapshot())
             return
         task = asyncio.create_task(self._resume(one, watcher, since), name=f"resume on channel {one.channel.number}")
-        one.resuming.add(task)
-        task.add_done_callback(one.resuming.discard)
+        one.resuming[watcher] = task
+        task.add_done_callback(lambda _: one.resuming.pop(watcher, None))
         task.add_done_callback(self._check)
 
     @staticmethod
@@ -143,10 +144,12 @@ class Hub:
         if found is None or found.channel is not channel:
             return
         found.watchers.pop(watcher, None)
+        if (resuming := found.resuming.pop(watcher, None)) is not None:
+            resuming.cancel()
         if not found.watchers:
             del self._open[key]
             self._by_name[channel.selection.name].remove(found)
-            for pending in (found.loading, found.timer, *found.resuming):
+            for pending in (found.loading, found.timer):
                 if pending is not None:
                     pending.cancel()
             metrics.WS_CHANNELS.set(len(self._open))
