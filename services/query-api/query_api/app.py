@@ -1,7 +1,7 @@
 """query-api: the partitions' state -> REST, and the page that shows it live.
 
 Guarantees: a row is what the partitions' state says, merged; each answer names the raw offsets it covers;
-every error has one shape. It reads and never writes.
+every error has one shape. All it writes are alerts on a ledger that does not balance.
 """
 
 import re
