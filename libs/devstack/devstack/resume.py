@@ -62,8 +62,8 @@ async def _control(bootstrap: str) -> AsyncIterator[tuple[Control, AlertSink]]:
     control = Control(producer, topic.read_from)
     await producer.start()
     try:
-        await topic.open(control)
         try:
+            await topic.open(control)
             yield control, AlertSink(producer)
         finally:
             await topic.close()
