@@ -8,6 +8,7 @@ import pyarrow as pa
 
 from devstack.oracle.log import RAW
 from devstack.oracle.outcomes import decide, load
+from devstack.oracle.rest import rest_of
 from devstack.replay.manifest import Manifest
 from devstack.replay.plan import Faults, Horizons, Plan
 from devstack.replay.purchases import Purchases, read_purchases
@@ -34,7 +35,8 @@ class RetailLog:
         rows = []
         for record in self.sent:
             value = record.value or b""
-            rows.append((record.partition, following[record.partition], after_ms, crc32(value), len(value)))
+            rest = rest_of(record.key, record.value, record.headers)
+            rows.append((record.partition, following[record.partition], after_ms, crc32(value), len(value), rest))
             following[record.partition] += 1
         return pa.table([list(c) for c in zip(*rows, strict=True)], schema=RAW)
 

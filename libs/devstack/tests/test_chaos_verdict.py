@@ -107,12 +107,14 @@ def test_a_repeated_quarantine_copy_is_allowed_and_an_invented_one_is_not(db: Da
     assert stage_losses(db, more)["quarantine"] == Losses(doubled=1)
 
 
-@pytest.mark.parametrize("stage", TABLES)
-def test_other_bytes_are_found(db: Database, perfect: Collected, stage: str) -> None:
+@pytest.mark.parametrize(
+    ("stage", "column"), [*((stage, "crc") for stage in TABLES), ("landing_raw", "rest"), ("landing_judged", "rest")]
+)
+def test_other_bytes_are_found(db: Database, perfect: Collected, stage: str, column: str) -> None:
     def tampered(rows: pa.Table) -> pa.Table:
-        at = rows.schema.names.index("crc")
-        crc = [rows["crc"][0].as_py() + 1, *rows["crc"].to_pylist()[1:]]
-        return rows.set_column(at, "crc", pa.array(crc, pa.int64()))
+        at = rows.schema.names.index(column)
+        crc = [rows[column][0].as_py() + 1, *rows[column].to_pylist()[1:]]
+        return rows.set_column(at, column, pa.array(crc, pa.int64()))
 
     assert stage_losses(db, changed(perfect, stage, tampered))[stage] == Losses(wrong=1)
 

@@ -15,9 +15,17 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from botocore.config import Config
 
-LANDED = pa.schema([("partition", pa.int32()), ("offset", pa.int64()), ("ts", pa.int64()), ("crc", pa.int64())])
+from devstack.oracle.rest import rest_of
 
-
+LANDED = pa.schema(
+    [
+        ("partition", pa.int32()),
+        ("offset", pa.int64()),
+        ("ts", pa.int64()),
+        ("crc", pa.int64()),
+        ("rest", pa.int64()),
+    ]
+)
 _OBJECT = re.compile(r"/\d{20}\.parquet$")
 
 
@@ -38,7 +46,7 @@ class Landing:
     topic: str
 
     async def read(self) -> pa.Table:
-        """*Shape*: one row per row of every object; `crc` is crc32 of the value."""
+        """*Shape*: one row per row of every object; `crc` is crc32 of the value, `rest` of all beside it."""
         async with self._client() as s3:
             slots = asyncio.Semaphore(8)
 
@@ -114,10 +122,12 @@ def _footer(body: bytes) -> dict[str, Any]:
 
 
 def _rows(body: bytes) -> pa.Table:
-    table = pq.read_table(io.BytesIO(body), columns=["partition", "offset", "timestamp", "value"])
-    crc = [crc32(v or b"") for v in table["value"].to_pylist()]
+    table = pq.read_table(io.BytesIO(body), columns=["partition", "offset", "timestamp", "key", "value", "headers"])
+    keys, values = table["key"].to_pylist(), table["value"].to_pylist()
+    headers = ([(h["name"], h["value"]) for h in found or ()] for found in table["headers"].to_pylist())
+    crc, rest = [crc32(v or b"") for v in values], list(map(rest_of, keys, values, headers))
     timestamps = table["timestamp"]
     if pa.types.is_timestamp(timestamps.type):
         timestamps = timestamps.cast(pa.timestamp("ms")).cast(pa.int64())
-    columns = [table["partition"], table["offset"], timestamps, pa.array(crc, pa.int64())]
+    columns = [table["partition"], table["offset"], timestamps, pa.array(crc, pa.int64()), pa.array(rest, pa.int64())]
     return pa.table([c.cast(f.type) for c, f in zip(columns, LANDED, strict=True)], schema=LANDED)

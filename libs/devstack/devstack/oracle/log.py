@@ -8,6 +8,8 @@ from zlib import crc32
 import pyarrow as pa
 from aiokafka import AIOKafkaConsumer, ConsumerRecord
 
+from devstack.oracle.rest import rest_of
+
 _STAMP = struct.Struct(">BqqqII16s")
 _LAYOUT = 1
 _VERDICTS = ("valid", "quarantined", "undecodable")
@@ -19,6 +21,7 @@ RAW = pa.schema(
         ("ts", pa.int64()),
         ("crc", pa.int64()),
         ("bytes", pa.int64()),
+        ("rest", pa.int64()),
     ]
 )
 JUDGED = pa.schema(
@@ -40,7 +43,7 @@ Columns = Callable[[int, Sequence[ConsumerRecord[bytes, bytes]]], list[list[Any]
 
 
 def raw_columns(partition: int, records: Sequence[ConsumerRecord[bytes, bytes]]) -> list[list[Any]]:
-    """`RAW` of any topic."""
+    """`RAW` of any topic; `crc` is crc32 of the value, `rest` of all beside it."""
     values = [r.value or b"" for r in records]
     return [
         [partition] * len(records),
@@ -48,6 +51,7 @@ def raw_columns(partition: int, records: Sequence[ConsumerRecord[bytes, bytes]])
         [r.timestamp for r in records],
         [crc32(v) for v in values],
         [len(v) for v in values],
+        [rest_of(r.key, r.value, r.headers) for r in records],
     ]
 
 

@@ -34,9 +34,11 @@ def landed(db: Database, log: pa.Table, rows: pa.Table) -> Losses:
     db.register("rows_in", rows)
     return _count(
         db,
-        """SELECT l.partition IS NOT NULL AS due, coalesce(r.n, 0) AS n, (l.ts, l.crc) = (r.ts, r.crc) AS same
+        """SELECT l.partition IS NOT NULL AS due, coalesce(r.n, 0) AS n,
+                  (l.ts, l.crc, l.rest) = (r.ts, r.crc, r.rest) AS same
            FROM log_in l FULL JOIN (
-               SELECT partition, "offset", count(*) AS n, any_value(ts) AS ts, any_value(crc) AS crc
+               SELECT partition, "offset", count(*) AS n, any_value(ts) AS ts, any_value(crc) AS crc,
+                      any_value(rest) AS rest
                FROM rows_in GROUP BY ALL) r ON r.partition = l.partition AND r."offset" = l."offset"
         """,
     )

@@ -120,7 +120,7 @@ def misjudged(db: Database, judged: pa.Table) -> list[tuple[Any, ...]]:
 
 
 def mislanded(db: Database, landed: pa.Table) -> list[tuple[Any, ...]]:
-    """Received records that are not landed exactly once with the same bytes and time, and rows landed beyond them.
+    """Received records not landed exactly once with the same bytes, key, headers and time; rows landed beyond them.
 
     *Shape*: (partition, offset, rows landed), the first ten.
     """
@@ -129,9 +129,10 @@ def mislanded(db: Database, landed: pa.Table) -> list[tuple[Any, ...]]:
         """
         SELECT coalesce(r.partition, l.partition), coalesce(r."offset", l."offset"), coalesce(l.n, 0)
         FROM raw_in r FULL JOIN (
-            SELECT partition, "offset", count(*) AS n, any_value(ts) AS ts, any_value(crc) AS crc
+            SELECT partition, "offset", count(*) AS n, any_value(ts) AS ts, any_value(crc) AS crc,
+                   any_value(rest) AS rest
             FROM landed_in GROUP BY ALL) l ON l.partition = r.partition AND l."offset" = r."offset"
-        WHERE (r.ts, r.crc, 1) IS DISTINCT FROM (l.ts, l.crc, l.n)
+        WHERE (r.ts, r.crc, r.rest, 1) IS DISTINCT FROM (l.ts, l.crc, l.rest, l.n)
         ORDER BY ALL LIMIT 10
         """
     ).fetchall()
