@@ -13,14 +13,17 @@ from devstack.oracle.api import Api, NoAnswer, epoch_ms, instant
 
 
 class Platform(BaseHTTPRequestHandler):
-    """Two pages of one metric; /gone is 404; says where it stands; hangs up after every answer."""
+    """Two pages of one metric; /gone is 404, /busy twice 503; says where it stands; hangs up after every answer."""
 
     protocol_version = "HTTP/1.1"
+    busy = 2
 
     def do_GET(self) -> None:
         url = urlsplit(self.path)
         query = {name: values[0] for name, values in parse_qs(url.query).items()}
         status = 401 if self.headers["Authorization"] != "Bearer secret" else 404 if url.path == "/gone" else 200
+        if url.path == "/busy" and Platform.busy:
+            status, Platform.busy = 503, Platform.busy - 1
         body = json.dumps(self.answer(query)).encode()
         self.send_response(status)
         self.send_header("Content-Length", str(len(body)))
@@ -65,6 +68,15 @@ def test_what_is_not_200_is_no_answer(url: str) -> None:
         api.get("/gone")
     with Api(url, "wrong") as api, pytest.raises(NoAnswer, match="401"):
         api.get("/metrics")
+
+
+def test_what_says_that_it_is_busy_is_asked_again_by_who_has_patience(url: str) -> None:
+    Platform.busy = 2
+    with Api(url, "secret", again_after_s=(0.0,)) as api, pytest.raises(NoAnswer, match="503"):
+        api.get("/busy")
+    Platform.busy = 2
+    with Api(url, "secret", again_after_s=(0.0, 0.0)) as api:
+        assert b"rows" in api.get("/busy")
 
 
 def test_nobody_there_is_no_answer() -> None:

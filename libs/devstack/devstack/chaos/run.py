@@ -33,6 +33,8 @@ DIRT = Faults(duplicates=0.01, late=0.01, out_of_order=0.01, malformed=0.005)
 _SPARE, _SPARE_S = 1.25, 120.0
 """How much longer than planned the events would last: faults may wait for recoveries."""
 _LOOK_S, _STOP_S = 0.2, 10.0
+_AGAIN_AFTER_S = (1.0, 1.0, 1.0)
+"""As `Retry-After` asks: a connection that a fault has broken is noticed when it is used next."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,7 +200,7 @@ class Run:
         reach = stage.direct
         try:
             if settled:
-                with Api(reach.api_url, reach.api_token) as api:
+                with Api(reach.api_url, reach.api_token, again_after_s=_AGAIN_AFTER_S) as api:
                     return with_verdict(report, await examine(await self._collect(seen), api))
         except NoAnswer as error:
             self.problems.append(str(error))

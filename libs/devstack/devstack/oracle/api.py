@@ -1,6 +1,7 @@
 """What the platform says, through its public REST API and nothing else."""
 
 import http.client
+import time
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from typing import Any, Self
@@ -46,7 +47,9 @@ class NoAnswer(Exception):
 class Api:
     """One connection to the API, opened again where the server closed it. Every call *raises* `NoAnswer`."""
 
-    def __init__(self, url: str, token: str, timeout_s: float = 60.0) -> None:
+    def __init__(self, url: str, token: str, timeout_s: float = 60.0, again_after_s: Sequence[float] = ()) -> None:
+        """`again_after_s`: waits before asking again where the answer is 503, which says that it may be."""
+        self._again_after_s = again_after_s
         parts = urlsplit(url)
         self._connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=timeout_s)
         self._headers = {"Authorization": f"Bearer {token}"}
@@ -60,18 +63,25 @@ class Api:
     def get(self, path: str, **query: Any) -> bytes:
         """The body of a 200 answer."""
         target = f"{path}?{urlencode({k: v for k, v in query.items() if v is not None})}"
-        try:
-            status, body = self._ask(target)
-        except (OSError, http.client.HTTPException):
-            self._connection.close()  # a server closes what was idle: ask once more, on a new connection
-            try:
-                status, body = self._ask(target)
-            except (OSError, http.client.HTTPException) as error:
-                self._connection.close()
-                raise NoAnswer(f"GET {target}: {error or type(error).__name__}") from error
+        for wait_s in (*self._again_after_s, None):
+            status, body = self._ask_twice(target)
+            if status != http.client.SERVICE_UNAVAILABLE or wait_s is None:
+                break
+            time.sleep(wait_s)
         if status != http.client.OK:
             raise NoAnswer(f"GET {target} answered {status}: {body[:500].decode(errors='replace')}")
         return body
+
+    def _ask_twice(self, target: str) -> tuple[int, bytes]:
+        try:
+            return self._ask(target)
+        except (OSError, http.client.HTTPException):
+            self._connection.close()  # a server closes what was idle: ask once more, on a new connection
+        try:
+            return self._ask(target)
+        except (OSError, http.client.HTTPException) as error:
+            self._connection.close()
+            raise NoAnswer(f"GET {target}: {error or type(error).__name__}") from error
 
     def _ask(self, target: str) -> tuple[int, bytes]:
         self._connection.request("GET", target, headers=self._headers)
