@@ -20,10 +20,10 @@ STAGE = cast("Stage", None)
 class Note:
     """Writes down when it was in force."""
 
-    def __init__(self, name: str, said: list[str], refusals: int = 0) -> None:
+    def __init__(self, name: str, said: list[str], refusals: int = 0, *, stuck: bool = False) -> None:
         self.kind, self.victim = "note", name
         self.evidence: Evidence = {}
-        self._said, self._refusals = said, refusals
+        self._said, self._refusals, self._stuck = said, refusals, stuck
 
     async def inject(self, stage: Stage) -> None:
         if self._refusals:
@@ -33,6 +33,8 @@ class Note:
 
     async def heal(self, stage: Stage) -> None:
         self._said.append(f"{self.victim} ends")
+        if self._stuck:
+            raise NotInForce("it stays")
 
 
 class Log:
@@ -124,6 +126,13 @@ async def test_a_stage_that_does_not_come_back_is_waited_for_no_longer_than_pati
     assert len(director.happened) == 2
     [told] = director.unrecovered
     assert told.startswith("when fault 2 (note of b) was due, not back after 0.3 s: judge")
+
+
+async def test_a_cause_that_stays_is_told_and_the_next_fault_comes() -> None:
+    said: list[str] = []
+    director = await run(Log(flowing=True), [planned(1, Note("a", said, stuck=True)), planned(2, Note("b", said))])
+    assert len(director.happened) == 2
+    assert director.problems == ["fault 1 (note of a) could not be healed: it stays"]
 
 
 async def test_what_is_in_force_is_healed_also_when_the_run_is_cancelled() -> None:

@@ -12,6 +12,7 @@ from devstack.chaos.recovery import Positions, Struck
 from devstack.chaos.report import Hit
 from devstack.chaos.schedule import Planned
 from devstack.chaos.watch import Watch
+from devstack.errors import StackError
 
 _LOOK_S = 0.1
 _GROWTH_S = 2.0
@@ -44,6 +45,8 @@ class Director:
     happened: list[Happened] = field(default_factory=list)
     missed: list[str] = field(default_factory=list)
     """Faults that did not happen, and why."""
+    unhealed: list[str] = field(default_factory=list)
+    """Faults whose cause could not be taken away, and why."""
     unrecovered: list[str] = field(default_factory=list)
     """Faults that struck while the platform had not come back: seconds from the last of them would hide the wait."""
 
@@ -75,6 +78,11 @@ class Director:
         return [
             self._hit(h, {} if h.planned.kind in final else stages.get(h.planned.number, {})) for h in self.happened
         ]
+
+    @property
+    def problems(self) -> list[str]:
+        """All that did not go as planned, in words."""
+        return [*self.missed, *self.idle, *self.unhealed, *self.unrecovered]
 
     async def run(self, schedule: Sequence[Planned]) -> None:
         """Returns when the last is healed. *Raises* what a fault fails with other than `NotInForce`."""
@@ -134,10 +142,15 @@ class Director:
         return {"log_end": dict(self.watch.ends), "grown_by": grown, "behind": lag, "positions": stages}
 
     async def _heal(self, happened: Happened) -> None:
+        planned = happened.planned
         try:
-            await asyncio.sleep(happened.planned.duration_s)
+            await asyncio.sleep(planned.duration_s)
         finally:
-            await asyncio.shield(happened.planned.fault.heal(self.stage))
+            try:
+                await asyncio.shield(planned.fault.heal(self.stage))
+            except StackError as error:  # the others must be healed all the same, and the run goes on to be told of
+                said = f"fault {planned.number} ({planned.kind} of {planned.fault.victim})"
+                self.unhealed.append(f"{said} could not be healed: {error}")
             happened.healed_s = healed_s = time.monotonic()
         await _wait(lambda: self.watch.end_since(healed_s) is not None, _IDLE_S)
         happened.ends = dict(self.watch.end_since(healed_s) or self.watch.ends)

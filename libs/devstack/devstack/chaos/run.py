@@ -94,7 +94,7 @@ class Run:
                 for tape in tapes:
                     tape.cancel()
                 await asyncio.gather(*tapes, return_exceptions=True)
-        report.problems += [*self.problems, *director.missed, *director.idle, *director.unrecovered]
+        report.problems += [*self.problems, *director.problems]
         report.faults = director.counts
         histories = {"log": watch.appended, **watch.histories}
         report.recovery_s = director.hits(recoveries(director.struck(), histories), self._final)
@@ -129,7 +129,9 @@ class Run:
                     if not attacking.done():
                         attacking.cancel()
                         self.problems.append("the replay ended before the last fault")
-                    await asyncio.gather(attacking, return_exceptions=replaying.done())
+                    [ended] = await asyncio.gather(attacking, return_exceptions=True)
+                    if isinstance(ended, Exception):
+                        self.problems.append(f"the faults ended before the last one: {ended!r}")
                     attacked.set()
                     await replaying
             except KafkaError as error:  # an idempotent producer tries for ever, unless the broker has lost something

@@ -26,7 +26,8 @@ async def verify(data: Path) -> tuple[dict[str, Any], list[str]]:
     reports: list[dict[str, Any]] = msgspec.json.decode(written) if written else []
     found = {"domains": reports}
     if process.returncode == 0:
-        return found, []
+        looked_at = sum(check["looked_at"] for report in reports for check in report["checks"])
+        return found, [] if looked_at else ["ledger verify looked at nothing"]
     misfits = [check["first"] for report in reports for check in report["checks"] if check["first"]]
     what = str(misfits[0]) if misfits else said.decode(errors="replace")[-500:]
     return found, [f"ledger verify ended with {process.returncode}: {what}"]
