@@ -63,11 +63,12 @@ class Api:
     def get(self, path: str, **query: Any) -> bytes:
         """The body of a 200 answer."""
         target = f"{path}?{urlencode({k: v for k, v in query.items() if v is not None})}"
-        for wait_s in (*self._again_after_s, None):
-            status, body = self._ask_twice(target)
-            if status != http.client.SERVICE_UNAVAILABLE or wait_s is None:
+        status, body = self._ask_twice(target)
+        for wait_s in self._again_after_s:
+            if status != http.client.SERVICE_UNAVAILABLE:
                 break
             time.sleep(wait_s)
+            status, body = self._ask_twice(target)
         if status != http.client.OK:
             raise NoAnswer(f"GET {target} answered {status}: {body[:500].decode(errors='replace')}")
         return body
