@@ -43,8 +43,7 @@ def events_of(domain: Domain) -> list[Event]:
 
 
 def servers_of(reach: Endpoints) -> Servers:
-    bucket = Bucket(reach.s3_endpoint, reach.s3_bucket, reach.s3_region, reach.s3_access_key, reach.s3_secret_key)
-    return Servers(reach.kafka, reach.redis_url, bucket)
+    return Servers(reach.kafka, reach.redis_url, Bucket.of(reach))
 
 
 async def verify_domain(reach: Endpoints, domain: Domain, progress: OnProgress = lambda *_: None) -> Report:

@@ -67,7 +67,7 @@ async def witnesses(stage: Stage, partitions: int) -> AsyncIterator[Witnesses]:
     """All of them past the proxies, and none by code that the services use."""
     reach, event = stage.direct, stage.raw_topic.removeprefix("raw.")
     accepted, copies = Accepted(), Copies()
-    landing_raw, landing_judged = (Landing(_bucket(reach), topic) for topic in (stage.raw_topic, stage.judged_topic))
+    landing_raw, landing_judged = (Landing(Bucket.of(reach), topic) for topic in (stage.raw_topic, stage.judged_topic))
     raw = Tape(reach.kafka, stage.raw_topic, RAW, raw_columns)
     judged = Tape(reach.kafka, stage.judged_topic, JUDGED, accepted)
     judged_log = Tape(reach.kafka, stage.judged_topic, RAW, raw_columns)
@@ -129,7 +129,3 @@ async def _now(positions: Positions) -> Positions:
 def _live(reach: Endpoints, view: View) -> LiveView:
     question = {"metric": view.metric, "window": view.window, "by": [view.by], "limit": view.limit}
     return LiveView(reach.ws_url, reach.api_token, domain="retail", **question)
-
-
-def _bucket(reach: Endpoints) -> Bucket:
-    return Bucket(reach.s3_endpoint, reach.s3_bucket, reach.s3_region, reach.s3_access_key, reach.s3_secret_key)

@@ -67,9 +67,7 @@ class Once:
 
     @property
     def landing(self) -> Landing:
-        reach = self.reach
-        bucket = Bucket(reach.s3_endpoint, reach.s3_bucket, reach.s3_region, reach.s3_access_key, reach.s3_secret_key)
-        return Landing(bucket, TOPIC)
+        return Landing(Bucket.of(self.reach), TOPIC)
 
     async def _replay(self, producer: AIOKafkaProducer, purchases: Purchases) -> Replayed:
         extra = self.options.faults.duplicates + self.options.faults.malformed

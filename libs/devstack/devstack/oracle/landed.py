@@ -7,7 +7,7 @@ import re
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 from zlib import crc32
 
 import aioboto3
@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from botocore.config import Config
 
+from devstack.model import Endpoints
 from devstack.oracle.rest import rest_of
 
 LANDED = pa.schema(
@@ -37,6 +38,18 @@ class Bucket:
     access_key: str
     secret_key: str
 
+    @classmethod
+    def of(cls, reach: Endpoints) -> Self:
+        return cls(reach.s3_endpoint, reach.s3_bucket, reach.s3_region, reach.s3_access_key, reach.s3_secret_key)
+
+    def client(self, **options: Any) -> Any:
+        """An asynchronous context manager of aioboto3; `options` are botocore's."""
+        session = aioboto3.Session(
+            aws_access_key_id=self.access_key, aws_secret_access_key=self.secret_key, region_name=self.region or None
+        )
+        config = Config(s3={"addressing_style": "path"}, **options)
+        return session.client("s3", endpoint_url=self.endpoint or None, config=config)
+
 
 @dataclass(frozen=True, slots=True)
 class Landing:
@@ -47,7 +60,7 @@ class Landing:
 
     async def read(self) -> pa.Table:
         """*Shape*: one row per row of every object; `crc` is crc32 of the value, `rest` of all beside it."""
-        async with self._client() as s3:
+        async with self.bucket.client() as s3:
             slots = asyncio.Semaphore(8)
 
             async def rows(key: str) -> pa.Table:
@@ -63,7 +76,7 @@ class Landing:
 
     async def last_footers(self) -> dict[int, dict[str, Any]]:
         """Partition -> the footer of its last object."""
-        async with self._client() as s3:
+        async with self.bucket.client() as s3:
             last: dict[int, str] = {}
             for key in await self._keys(s3):
                 partition = int(key.split("/")[-2])
@@ -78,7 +91,8 @@ class Landing:
         """
         last: dict[int, str] = {}
         found: dict[int, int] = {}
-        async with self._client(patient=False) as s3:
+        once: dict[str, Any] = {"connect_timeout": 2, "read_timeout": 5, "retries": {"total_max_attempts": 1}}
+        async with self.bucket.client(**once) as s3:
 
             async def one(partition: int) -> None:
                 prefix = f"landing/{self.topic}/{partition}/"
@@ -93,16 +107,6 @@ class Landing:
                 return dict(found)
 
             yield ends
-
-    def _client(self, *, patient: bool = True) -> Any:
-        session = aioboto3.Session(
-            aws_access_key_id=self.bucket.access_key,
-            aws_secret_access_key=self.bucket.secret_key,
-            region_name=self.bucket.region or None,
-        )
-        asking = {} if patient else {"connect_timeout": 2, "read_timeout": 5, "retries": {"total_max_attempts": 1}}
-        config = Config(s3={"addressing_style": "path"}, **asking)
-        return session.client("s3", endpoint_url=self.bucket.endpoint or None, config=config)
 
     async def _keys(self, s3: Any, prefix: str = "", after: str = "") -> list[str]:
         prefix = prefix or f"landing/{self.topic}/"

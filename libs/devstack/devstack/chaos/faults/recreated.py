@@ -117,9 +117,8 @@ async def _recreate(bootstrap: str, topic: str, partitions: int) -> None:
 
 async def _landed(stage: Stage, topic: str) -> dict[int, str]:
     """Partition -> the id of the log that its newest object is of."""
-    reach = stage.direct
-    bucket = Bucket(reach.s3_endpoint, reach.s3_bucket, reach.s3_region, reach.s3_access_key, reach.s3_secret_key)
-    return {p: str(footer["topic_id"]) for p, footer in (await Landing(bucket, topic).last_footers()).items()}
+    footers = await Landing(Bucket.of(stage.direct), topic).last_footers()
+    return {p: str(footer["topic_id"]) for p, footer in footers.items()}
 
 
 def draw(chosen: random.Random) -> Recreated:

@@ -55,13 +55,12 @@ class Overtaken:
 
     async def _landed_beyond(self, stage: Stage, topic: str, read: dict[int, int]) -> dict[int, int]:
         """Partition -> landed end, of those that have landed records the reader cannot have seen."""
-        reach = stage.direct
-        bucket = Bucket(reach.s3_endpoint, reach.s3_bucket, reach.s3_region, reach.s3_access_key, reach.s3_secret_key)
+        landing = Landing(Bucket.of(stage.direct), topic)
         deadline = time.monotonic() + _LANDED_S
         ends: dict[int, int] = {}
         while time.monotonic() < deadline:
             with suppress(ClientError, BotoCoreError, OSError):  # another fault may hold the store
-                ends = await Landing(bucket, topic).next()
+                ends = await landing.next()
             if found := {partition: end for partition, end in ends.items() if end > read.get(partition, 0)}:
                 return found
             await asyncio.sleep(0.2)

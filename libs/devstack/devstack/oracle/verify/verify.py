@@ -12,9 +12,7 @@ from dataclasses import dataclass
 from typing import Any, cast
 from zlib import crc32
 
-import aioboto3
 import msgspec
-from botocore.config import Config
 from redis.asyncio import Redis
 
 from devstack.oracle.landed import Bucket
@@ -54,20 +52,13 @@ async def verify(servers: Servers, event: Event, partition: int, progress: OnPro
     for name in CHECKS:
         checks[name]  # each is in the report, also where it looked at nothing
     state = await _state(servers.redis_url, event, partition)
-    bucket = servers.bucket
-    session = aioboto3.Session(
-        aws_access_key_id=bucket.access_key, aws_secret_access_key=bucket.secret_key, region_name=bucket.region or None
-    )
-    client: Any = session.client(
-        "s3", endpoint_url=bucket.endpoint or None, config=Config(s3={"addressing_style": "path"})
-    )
     async with (
-        client as s3,
+        servers.bucket.client() as s3,
         LogWalk(servers.kafka, event.topic("judged"), partition) as judged_log,
         LogWalk(servers.kafka, event.topic("raw"), partition) as raw_log,
         LogWalk(servers.kafka, event.topic("quarantine"), partition) as quarantine_log,
     ):
-        objects = Objects(s3, bucket.name)
+        objects = Objects(s3, servers.bucket.name)
 
         def rows(kind: str, log: LogWalk) -> AsyncIterator[Row]:
             chain = ChainWalk(objects, event.topic(kind), partition, log.end, checks[f"{kind} landing"])
