@@ -34,7 +34,9 @@ Produced = tuple[bytes | None, bytes | None, Sequence[tuple[str, bytes]]]
 
 class Sink(Protocol):
     async def send(self, topic: str, partition: int, records: Iterable[Produced]) -> int | None:
-        """Append in order and wait until every record is safe. *Raises* `Fatal` where that is not certain."""
+        """Append in order and wait until every record is safe. *Raises* `Fatal` where that is not certain; never
+        `Transient`: who sends has moved on when it asks, and would not send the same again.
+        """
         ...
 
 
