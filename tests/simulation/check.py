@@ -138,9 +138,8 @@ def final_problems(world: World) -> list[str]:
         problems += _quarantine_problems(world, p)
         for tp in (world.raw[p], world.judged[p]):
             problems += _chain_problems(world, tp)
-    for gateway in world.gateways:
-        for client in gateway.clients:
-            problems += client_problems(world, client)
+    for client in world.clients:
+        problems += client_problems(world, client)
     return problems + world.loop.unhandled + world.unforeseen
 
 

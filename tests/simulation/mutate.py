@@ -1,6 +1,6 @@
 """Imports the platform with a guard taken away: source replaced on import, the tree untouched.
 
-`python -m simulation.mutate [NAME …]` runs mutants, each in a process of its own, and says, as JSON, what gave them
+`python -m simulation.mutate [NAME …]` runs mutants, each in a process of its own, and says as JSON what gave them away.
 away.
 """
 

@@ -52,7 +52,7 @@ def stop(world: World, victim: Worker, seconds: float, unheard_s: float) -> None
             later(unheard_s, rejoin)
 
     def rejoin() -> None:
-        if victim.process.alive and victim not in group.members:
+        if victim in world.workers and victim not in group.members:
             group.join(victim)
 
     if seconds > SESSION_S:
@@ -125,10 +125,14 @@ def deploy(world: World, random: Random) -> None:
 
 def crash_gateway(world: World, random: Random) -> None:
     world.fault("gateway crash")
-    for gateway in world.gateways:
-        gateway.process.kill()
-    world.gateways.clear()
     world.start_gateway()
+
+
+def cut_client(world: World, random: Random) -> None:
+    client = random.choice(world.clients)
+    if world.gateway is not None and client.channel is not None:
+        world.fault("client cut")
+        world.gateway.cut(client, random.choice((0.01, 0.5, 5.0)))
 
 
 def change_leader(world: World, random: Random) -> None:
@@ -183,6 +187,7 @@ STEPS: dict[str, tuple[int, Callable[[World, Random], None]]] = {
     "retain": (5, retain),
     "deploy": (2, deploy),
     "gateway": (1, crash_gateway),
+    "cut": (4, cut_client),
     "leader": (1, change_leader),
     "sparse": (1, sparse),
     "ambush": (16, ambush),

@@ -1,6 +1,7 @@
 """Readers: a gateway process with watchers that apply frames as a client does."""
 
 import json
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from dataforge.kpi.catalogue import Catalogue, Selection
@@ -12,6 +13,7 @@ from ws_gateway.arrivals import First
 from ws_gateway.channel import Change, Channel
 from ws_gateway.feed import Follower
 from ws_gateway.hub import Hub
+from ws_gateway.protocol import since_of
 
 LIMIT = 6
 """Windows in view."""
@@ -54,22 +56,46 @@ class Client:
 
 
 class Gateway:
-    """One life of a ws-gateway below its sockets: follower and hub, and a client for each selection."""
+    """One life of a ws-gateway below its sockets: follower and hub. Clients that knew another one come back to it."""
 
-    def __init__(self, process: Process, setup: Setup, state: RemoteState) -> None:
-        self.process, self._state = process, state
-        domain = setup.domain
-        catalogue = Catalogue([domain])
-        self._names = [(domain.events[0].contract.name, p) for p in range(setup.partitions)]
-        questions: list[dict[str, Any]] = [{"metric": "sales", "window": "60s", "by": ()}]
-        if setup.kind == "exact":
-            questions.append({"metric": "revenue", "window": "10s", "by": ("shop",)})
-        self.clients = [Client(catalogue.select(**question)) for question in questions]
-        self.problem = ""
+    def __init__(
+        self,
+        process: Process,
+        setup: Setup,
+        state: RemoteState,
+        clients: Sequence[Client],
+        failed: Callable[[str], None],
+    ) -> None:
+        self.process, self._state, self._failed = process, state, failed
+        self.clients = list(clients)
+        self._names = [(setup.contract.name, p) for p in range(setup.partitions)]
+        self._hub: Hub | None = None
         process.spawn(self._run())
 
     async def _run(self) -> None:
-        hub = Hub(self._state)
+        self._hub = Hub(self._state)
+        self._hub.failed.add_done_callback(lambda failed: self._failed(f"{self.process} fails: {failed.exception()!r}"))
         for client in self.clients:
-            client.channel = hub.watch(client.selection, LIMIT, client)
-        await Follower(self._state, self._names, hub, check_after_s=1.0).run()
+            self._watch(client)
+        await Follower(self._state, self._names, self._hub, check_after_s=1.0).run()
+
+    def _watch(self, client: Client) -> None:
+        assert self._hub is not None
+        since = since_of(client.token) if client.token else None
+        client.channel = self._hub.watch(client.selection, LIMIT, client, since)
+
+    def cut(self, client: Client, seconds: float) -> None:
+        """Its connection breaks; it comes back with its token."""
+        if self._hub is not None and client.channel is not None:
+            self._hub.leave(client.channel, client)
+            client.channel = None
+            self.process.call_later(seconds, self._watch, client)
+
+
+def clients_of(setup: Setup) -> list[Client]:
+    """A watcher of totals and, where there are shops, one of them."""
+    catalogue = Catalogue([setup.domain])
+    questions: list[dict[str, Any]] = [{"metric": "sales", "window": "60s", "by": ()}]
+    if setup.kind == "exact":
+        questions.append({"metric": "revenue", "window": "10s", "by": ("shop",)})
+    return [Client(catalogue.select(**question)) for question in questions]

@@ -20,7 +20,7 @@ from simulation.loop import Process, SimulatedLoop
 from simulation.network import Network
 from simulation.servers import RemoteLog, RemoteState, RemoteStore
 from simulation.setup import GROUPS, Servers, Setup
-from simulation.watcher import Gateway
+from simulation.watcher import Gateway, clients_of
 from simulation.worker import Worker
 
 START_MS = 1_700_000_040_000
@@ -72,7 +72,8 @@ class World:
         self.groups = {
             name: Group(environment, Random(seed + 4 + n), name, assigned[name]) for n, name in enumerate(GROUPS)
         }
-        self.gateways: list[Gateway] = []
+        self.clients = clients_of(setup)
+        self.gateway: Gateway | None = None
         self.models = [model.Naive() for _ in range(setup.partitions)]
         self.tables = {table.id: table for table in plan(setup.domain.events[0]).tables}
 
@@ -156,8 +157,12 @@ class World:
         self.start(group)
 
     def start_gateway(self) -> None:
+        """A new one takes over from the one there was, if any."""
+        if self.gateway is not None:
+            self.gateway.process.kill()
         self._names += 1
-        self.gateways.append(Gateway(Process(self.loop, f"gateway-{self._names}"), self.setup, self.state))
+        process = Process(self.loop, f"gateway-{self._names}")
+        self.gateway = Gateway(process, self.setup, self.state, self.clients, self.unforeseen.append)
 
     def roll_back(self, changes: int, why: str = "") -> None:
         """The state store loses its last changes."""
