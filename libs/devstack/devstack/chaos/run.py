@@ -169,7 +169,7 @@ class Run:
                 self.problems.append(f"nothing moves any more, and behind are: {said}")
                 return False
             await asyncio.sleep(_LOOK_S)
-        if self._broken(tapes):
+        if self._broken(tapes) or not await self._landed(seen):
             return False
         for view in seen.views:
             try:
@@ -177,6 +177,16 @@ class Run:
             except (BrokenPromise, Refused, TimeoutError) as error:
                 self.problems.append(f"a live client: {error}")
         return True
+
+    async def _landed(self, seen: Witnesses) -> bool:
+        deadline_s = time.monotonic() + self.options.stalled_s
+        while time.monotonic() < deadline_s:
+            with suppress(*NO_ANSWER):
+                if await seen.all_judged_is_landed():
+                    return True
+            await asyncio.sleep(_LOOK_S)
+        self.problems.append(f"the end of the judged log is not landed within {self.options.stalled_s:.0f} s")
+        return False
 
     def _broken(self, tapes: Sequence[asyncio.Task[None]]) -> bool:
         """What a tape has not seen would look as if a stage had invented it."""

@@ -9,7 +9,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 
 from devstack.chaos.fault import Stage
-from devstack.chaos.recovery import Positions
+from devstack.chaos.recovery import Positions, passed
 from devstack.chaos.watch import Probe
 from devstack.model import Endpoints
 from devstack.oracle.api import Api, NoAnswer
@@ -43,6 +43,11 @@ class Witnesses:
     @property
     def tapes(self) -> tuple[Tape, ...]:
         return (self.raw, self.judged_log, self.judged, self.quarantine)
+
+    async def all_judged_is_landed(self) -> bool:
+        """To the very end of the judged log, on its tape too: also what comes late and is accepted by nobody."""
+        ends = await self.judged_log.ends()
+        return self.judged_log.holds(ends) and passed(await self.landing_judged.next(), ends)
 
     def ws(self) -> dict[str, object]:
         """What happened to the live clients."""
