@@ -1,6 +1,6 @@
 """The state in Redis or Valkey. *Source*: docs/specs/state.md; the atomic part is functions.lua."""
 
-from collections.abc import Awaitable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import astuple
 from importlib.resources import files
@@ -153,8 +153,8 @@ class RedisState:
 
     async def _read(self, name: str, partition: int, *args: str | int) -> PartitionRead:
         keys = Keys.of(name, partition)
-        position, following, watermark, floor, feed, found = await self._call(
-            "df_read", (keys.meta, keys.idx, keys.windows), *args, write=False
+        position, following, watermark, floor, feed, found = await self._reading(
+            lambda: self._call("df_read", (keys.meta, keys.idx, keys.windows), *args, write=False)
         )
         windows = {
             int(start): _rows(dict(zip(flat[::2], flat[1::2], strict=True)))
@@ -164,6 +164,14 @@ class RedisState:
         return PartitionRead(
             partition, int(position), int(following), int(watermark), feed_id, claim, windows, int(floor)
         )
+
+    async def _reading(self, ask: Callable[[], Any]) -> Any:
+        """Ask, and once more where the connection had ended: then all that lie idle are as old, and go."""
+        try:
+            return await ask()
+        except ConnectionError:
+            await self._redis.connection_pool.disconnect(inuse_connections=False)
+            return await ask()
 
     async def feed(self, cursors: Mapping[Named, str], block_ms: int) -> list[tuple[Named, list[FeedEntry]]]:
         """One XREAD over all partitions; they must live on one node (use one reader per node on a cluster)."""
@@ -178,16 +186,13 @@ class RedisState:
         ]
 
     async def feed_range(self, name: str, partition: int, after_id: str, up_to_id: str) -> list[FeedEntry]:
-        found = await cast(
-            "Awaitable[Any]",
-            self._redis.xrange(
-                Keys.of(name, partition).feed, min=f"({after_id or '0-0'}", max=up_to_id or "0-0", count=FEED_PAGE
-            ),
-        )
+        feed, after, up_to = Keys.of(name, partition).feed, f"({after_id or '0-0'}", up_to_id or "0-0"
+        found = await self._reading(lambda: self._redis.xrange(feed, min=after, max=up_to, count=FEED_PAGE))
         return [_entry(partition, *entry) for entry in found]
 
     async def ledger(self, name: str, partition: int) -> dict[int, dict[str, Any]]:
-        found = await cast("Awaitable[dict[bytes, bytes]]", self._redis.hgetall(Keys.of(name, partition).ledger))
+        ledger = Keys.of(name, partition).ledger
+        found: dict[bytes, bytes] = await self._reading(lambda: self._redis.hgetall(ledger))
         return {int(k): _unpack(v) for k, v in found.items()}
 
 

@@ -15,6 +15,7 @@ FULL = b"-OOM command not allowed when used memory > 'maxmemory'.\r\n"
 HANG_UP = b""
 LOADING = b"-LOADING Valkey is loading the dataset in memory\r\n"
 PONG = b"+PONG\r\n"
+USUAL = {b"HELLO": b"%1\r\n$5\r\nproto\r\n:3\r\n", b"HGETALL": b"%0\r\n"}
 
 
 @asynccontextmanager
@@ -29,7 +30,7 @@ async def answering(*answers: bytes) -> AsyncIterator[tuple[RedisState, list[byt
             for _ in range(int(head[1:])):
                 size = int((await reader.readline())[1:])
                 words.append((await reader.readexactly(size + 2))[:-2])
-            answer = b"%1\r\n$5\r\nproto\r\n:3\r\n" if words[0] == b"HELLO" else b"+OK\r\n"
+            answer = USUAL.get(words[0], b"+OK\r\n")
             if words[0] in (b"FCALL", b"PING"):
                 asked.append(words[:2][-1])
                 answer = left.pop(0)
@@ -95,6 +96,17 @@ async def test_a_server_that_hangs_up_on_a_claim_may_be_asked_again() -> None:
     async with answering(HANG_UP) as (state, _):
         with pytest.raises(Transient, match="does not answer"):
             await state.claim("n", 0, "one")
+
+
+async def test_a_read_survives_that_the_server_was_away_in_between() -> None:
+    """Connections that lie idle end with the server; whoever reads next is not to hear of it."""
+    async with answering(*[PONG] * 3) as (state, _):
+        await asyncio.gather(*(state.ping() for _ in range(3)))
+        idle = list(state._redis.connection_pool._available_connections)
+        for connection in idle:
+            connection._writer.transport.abort()  # pyright: ignore[reportOptionalMemberAccess]
+        assert len(idle) > 1
+        assert await state.ledger("n", 0) == {}
 
 
 async def test_a_server_that_is_not_up_yet_is_away() -> None:
