@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from devstack.chaos.fault import Evidence, Kind, Stage
 from devstack.chaos.kinds import KINDS
 from devstack.chaos.schedule import LEAD_S, Planned, schedule
+from devstack.paths import repo_root
 
 
 @dataclass
@@ -79,6 +80,11 @@ def test_weights_overlaps_and_seeds_make_a_difference() -> None:
 def test_without_kinds_there_is_no_schedule() -> None:
     with pytest.raises(ValueError, match="no kinds"):
         schedule({}, 1, 1, 1)
+
+
+def test_the_playbook_tells_of_every_kind() -> None:
+    told = (repo_root() / "docs" / "chaos_testing.md").read_text()
+    assert [name for name in KINDS if f"`{name}`" not in told] == []
 
 
 def test_the_real_kinds_can_be_drawn() -> None:
