@@ -26,6 +26,8 @@ class Weather:
     """Arrives after the client may have given up; also after it has died."""
     unanswered: float = 0.0
     slow: float = 0.0
+    unsent: float = 0.0
+    """Does not even leave the client, and the client knows that."""
 
 
 CALM = Weather()
@@ -80,6 +82,13 @@ class Network:
         if fate != "ok":
             self._later(TIMEOUT_S, self._give_up, future, failure, f"{what}: no answer ({fate})")
         return await future
+
+    async def leave(self, what: str, failure: Callable[[str], Exception]) -> None:
+        """For clients that tell what was not sent from what may have been done. *Raises* `failure` where it was not."""
+        if self._random.random() < self.weather.unsent:
+            self.faults[f"{what} unsent"] += 1
+            await asyncio.sleep(self._latency_s())
+            raise failure(f"{what}: not sent")
 
     def _fate(self) -> str:
         weather, drawn = self.weather, self._random.random()

@@ -92,7 +92,7 @@ def storm(world: World, random: Random) -> None:
         (
             Weather(),
             Weather(slow=0.3),
-            Weather(lost=0.03, late=0.03, unanswered=0.03, slow=0.1),
+            Weather(lost=0.03, late=0.03, unanswered=0.03, slow=0.1, unsent=0.1),
             Weather(late=0.1, slow=0.2),
             Weather(unanswered=0.1),
         )
@@ -182,7 +182,7 @@ STEPS: dict[str, tuple[int, Callable[[World, Random], None]]] = {
     "rebalance": (4, rebalance),
     "add": (2, add_worker),
     "remove": (2, remove_worker),
-    "storm": (6, storm),
+    "storm": (9, storm),
     "rollback": (6, roll_back),
     "retain": (5, retain),
     "deploy": (2, deploy),

@@ -192,6 +192,7 @@ class RemoteState:
             self._change(self._state.commit(name, partition, commit))
             self.committed += 1
 
+        await self._network.leave("commit", away)
         await self._network.call(f"commit {partition} {commit.previous}->{commit.position}", effect, Fatal)
 
     # ---- reader
