@@ -1,6 +1,6 @@
 """Clients cut again and again while commits come in, the gateway killed in between: real Valkey, real process.
 
-`CUTS=1000` is the long form; by default each client is cut a hundred times.
+`CUTS=1000` is the long form; by default each client is cut thirty times.
 """
 
 import asyncio
@@ -29,7 +29,7 @@ from ws_gateway.place import order_of, token_from
 
 pytestmark = [pytest.mark.integration, pytest.mark.slow, pytest.mark.timeout(1_800)]
 
-CUTS = int(os.environ.get("CUTS", "100"))
+CUTS = int(os.environ.get("CUTS", "30"))
 KILLS = max(3, CUTS // 100)
 HELD_BACK = max(2, CUTS // 100)
 FEED_CAP = 500
