@@ -4,6 +4,7 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from dataforge.kpi.catalogue import Selection
 from dataforge.kpi.columns import distinct_of
 from dataforge.state.model import Loaded, window_key
 from dataforge.stream.records import TopicPartition
@@ -216,16 +217,17 @@ def client_problems(world: World, client: Client) -> Iterator[str]:
         yield f"a watcher of {metric} shows other rows at {wrong}: {shown}, due {wanted}"
     folds = [world.models[p].at(FOREVER_MS) for p in partitions]
     for (start, _), row in client.rows.items():
-        value = _value(folds, metric, selection.size_ms, start, list(row["labels"].values()))
+        value = _value(folds, selection, start, list(row["labels"].values()))
         if row["value"] != value:
             yield f"a watcher of {metric} shows {row}, due {value}"
 
 
-def _value(folds: list[Expected], metric: str, size_ms: int, start: str, labels: list[str]) -> float:
-    name = json.dumps(labels, separators=(",", ":"))
-    at = model.milliseconds(start)
+def _value(folds: list[Expected], selection: Selection, start: str, labels: list[str]) -> float:
+    """Over the window's panes: one, or as many as a rolling window has."""
+    name, first = json.dumps(labels, separators=(",", ":")), model.milliseconds(start)
     amounts: list[int] = []
     for fold in folds:
-        row = fold.rows.get(("shop" if labels else "", size_ms, at), {}).get(name)
-        amounts += row.amounts if row else []
-    return sum(amounts) / 100 if metric == "revenue" else len(amounts)
+        for pane in range(first, first + selection.size_ms, selection.step_ms):
+            row = fold.rows.get(("shop" if labels else "", selection.step_ms, pane), {}).get(name)
+            amounts += row.amounts if row else []
+    return sum(amounts) / 100 if selection.view.metric.name == "revenue" else len(amounts)

@@ -97,6 +97,15 @@ async def late_put(world: World, random: Random) -> None:
         await asyncio.sleep(random.uniform(0.5, 2.0))
 
 
+async def lost_put(world: World, random: Random) -> None:
+    """A PUT never reaches the store, and there is more to land."""
+    await _work(world, random)
+    world.network.doom("put", "lost")
+    for _ in range(6):
+        world.produce(random, random.randint(2, 4))
+        await asyncio.sleep(random.uniform(0.2, 1.0))
+
+
 async def lost_send(world: World, random: Random) -> list[str]:
     """A batch of verdicts never reaches the log; nothing else happens."""
     await _work(world, random)
@@ -150,6 +159,7 @@ SCENARIOS: dict[str, Scenario] = {
         rollback_before_a_commit,
         rollback_of_an_idle_owner,
         late_put,
+        lost_put,
         lost_send,
         repeated_send,
         recreated_topic,

@@ -65,10 +65,14 @@ MUTANTS = {
             Edit(
                 LAND,
                 "        self._last = await putting\n",
-                "        if putting.done():\n            self._last = await putting\n",
+                "        if self._cut and self._cut.landed and not putting.done():\n"
+                "            self._last = self._cut.landed[0]\n"
+                "        else:\n"
+                "            self._last = await putting\n",
             ),
         ),
         "was due",
+        "lost_put",
     ),
     "no clock in the key": Mutant(
         "a key is where the object before ended, and nothing else",

@@ -93,9 +93,10 @@ class Gateway:
 
 
 def clients_of(setup: Setup) -> list[Client]:
-    """A watcher of totals and, where there are shops, one of them."""
+    """Watchers of totals, of shops, and of shops in rolling windows."""
     catalogue = Catalogue([setup.domain])
     questions: list[dict[str, Any]] = [{"metric": "sales", "window": "60s", "by": ()}]
     if setup.kind == "exact":
         questions.append({"metric": "revenue", "window": "10s", "by": ("shop",)})
+        questions.append({"metric": "revenue", "window": "rolling:30s", "by": ("shop",)})
     return [Client(catalogue.select(**question)) for question in questions]
