@@ -35,6 +35,7 @@ class Process:
         self.ready: deque[asyncio.Handle] = deque()
         self._context = copy_context()
         self._context.run(_running.set, self)
+        loop.processes.append(self)
 
     def __repr__(self) -> str:
         return self.name
@@ -74,6 +75,7 @@ class SimulatedLoop(asyncio.BaseEventLoop):
         self._random = random
         self._now_s = 0.0
         self.steps = 0
+        self.processes: list[Process] = []
         self.runnable: list[Process] = []
         self._timers: list[tuple[float, int, asyncio.TimerHandle]] = []
         self._made = 0
@@ -98,7 +100,9 @@ class SimulatedLoop(asyncio.BaseEventLoop):
             self.close()
 
     def _discard(self) -> None:
-        """Killed tasks would complain when they are collected."""
+        """Killed tasks would complain when they are collected; what ends here has nothing to say."""
+        for process in self.processes:
+            process.alive = False
         for task in asyncio.all_tasks(self):
             task._log_destroy_pending = False  # pyright: ignore[reportAttributeAccessIssue]
             coroutine: Any = task.get_coro()

@@ -103,14 +103,6 @@ def hunt(scenario: str, seeds: int) -> Outcome | None:
 
 
 async def _play(world: World, steps: Sequence[Step], scenario: str, violations: list[str]) -> None:
-    try:
-        await _act(world, steps, scenario, violations)
-    finally:
-        for worker in world.workers:  # what is discarded now has nothing to say
-            worker.kill()
-
-
-async def _act(world: World, steps: Sequence[Step], scenario: str, violations: list[str]) -> None:
     world.start_all()
     await asyncio.sleep(0.3)
     if scenario:
