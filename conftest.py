@@ -2,7 +2,14 @@
 
 import signal
 
+from hypothesis import HealthCheck, settings
+
 pytest_plugins = ["devstack.testing.plugin"]
+
+
+# A busy machine is no finding.
+settings.register_profile("dataforge", deadline=None, suppress_health_check=[HealthCheck.too_slow], print_blob=True)
+settings.load_profile("dataforge")
 
 
 def pytest_configure() -> None:

@@ -29,7 +29,7 @@ def test_drawn_schedules_violate_nothing(block: int) -> None:
         assert not outcome.violations, str(outcome)
 
 
-@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+@settings(max_examples=20, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
 @given(steps=st.lists(step, max_size=30), seed=st.integers(0, 1_000), setup=setup)
 def test_what_violates_something_would_shrink(steps: list[Step], seed: int, setup: Setup) -> None:
     """Hypothesis draws the schedule itself: it knows how to find the shortest one."""

@@ -93,7 +93,7 @@ def logs(draw: st.DrawFn) -> list[LogRecord]:
     return numbered(records)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(logs(), st.lists(st.integers(0, 60), max_size=8))
 async def test_windows_and_outcomes_are_those_of_the_obvious_computation(log: list[LogRecord], cuts: list[int]) -> None:
     store = MemoryState()
@@ -125,7 +125,7 @@ def rival_judges(draw: st.DrawFn) -> tuple[list[LogRecord], int]:
     return numbered(written), len(raw)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(rival_judges(), st.lists(st.integers(0, 40), max_size=8))
 async def test_records_of_a_zombie_judge_between_the_others_count_each_raw_record_once(
     written: tuple[list[LogRecord], int], cuts: list[int]
@@ -141,7 +141,7 @@ async def test_records_of_a_zombie_judge_between_the_others_count_each_raw_recor
     assert await store.ledger(SHOP.name, 0) == await whole.ledger(SHOP.name, 0)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(logs(), st.lists(st.integers(0, 60), max_size=8), st.lists(st.integers(0, 8), max_size=4))
 async def test_crashes_and_zombies_change_nothing(log: list[LogRecord], cuts: list[int], crashes: list[int]) -> None:
     calm, stormy = MemoryState(), MemoryState()
@@ -162,7 +162,7 @@ async def test_crashes_and_zombies_change_nothing(log: list[LogRecord], cuts: li
     assert await stormy.ledger(SHOP.name, 0) == await calm.ledger(SHOP.name, 0)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(logs(), st.lists(st.integers(0, 60), max_size=8), st.integers(0, 8))
 async def test_a_store_that_lost_its_tail_heals_by_reading_again(
     log: list[LogRecord], cuts: list[int], kept: int
@@ -290,7 +290,7 @@ class Recorder(MemoryState):
         await super().commit(name, partition, commit)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(logs(), st.lists(st.integers(0, 60), max_size=20))
 async def test_a_window_is_never_written_after_the_commit_that_sealed_it(log: list[LogRecord], cuts: list[int]) -> None:
     store = Recorder()

@@ -215,7 +215,7 @@ steps = st.lists(
 )
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(steps=steps, fates=fates, judged=st.booleans())
 async def test_any_schedule(make_world: MakeWorld, steps: list[Any], fates: list[Any], judged: bool) -> None:
     """Several workers of one partition at the same time, any of them slow, dead, or told nothing."""

@@ -53,7 +53,7 @@ def log_of(count: int) -> MemoryLog:
 fates = st.lists(st.sampled_from(["ok", "lost", "unacknowledged"]), max_size=8)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.integers(0, 30), fates, st.integers(1, 7), st.integers(0, 4))
 async def test_every_record_gets_one_verdict_through_failed_sends_and_zombies(
     count: int, fates: list[Fate], size: int, zombies: int
@@ -104,7 +104,7 @@ async def test_a_judged_record_says_what_and_why_and_keeps_the_bytes() -> None:
     assert first.ts == log.records(RAW)[0].timestamp
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.integers(0, 30), fates, st.integers(1, 7))
 async def test_quarantine_holds_every_rejected_record_through_failed_sends(
     count: int, fates: list[Fate], size: int

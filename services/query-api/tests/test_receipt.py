@@ -112,7 +112,7 @@ def short(**changes: int) -> EventType:
     return replace(event_type(), dedupe_ms=HORIZON, **changes)
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(logs(), st.integers(1, 9))
 async def test_each_receipt_is_what_the_fold_made_of_the_record(log: list[LogRecord], commit: int):
     event = short()
@@ -133,7 +133,7 @@ async def test_each_receipt_is_what_the_fold_made_of_the_record(log: list[LogRec
             assert receipt.visible_since_ms == AT_MS
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(logs(), st.integers(1, 3))
 async def test_windows_of_all_counted_records_are_the_windows_that_are_stored(log: list[LogRecord], cap: int):
     event = short(label_cap=cap)
@@ -156,7 +156,7 @@ async def test_windows_of_all_counted_records_are_the_windows_that_are_stored(lo
                     assert loaded.windows[key][label][view.columns[0]] == times, by
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(logs(), st.data())
 async def test_stages_that_are_not_there_yet_say_so(log: list[LogRecord], data: st.DataObject):
     event = short()
@@ -192,7 +192,7 @@ async def landed(platform: Platform, tp: TopicPartition, cut: int) -> None:
         start = part[-1].offset + 1
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(logs(), st.integers(1, 5), st.data())
 async def test_what_the_log_no_longer_holds_is_read_from_the_chain(log: list[LogRecord], cut: int, data: st.DataObject):
     event = short()

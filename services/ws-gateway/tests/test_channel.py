@@ -104,7 +104,7 @@ SELECTIONS = [
 ]
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     st.sampled_from(SELECTIONS),
     st.lists(st.tuples(st.sampled_from(["write 0", "write 1", "tell", "advance", "read"]), events), max_size=12),
@@ -126,7 +126,7 @@ async def test_any_mix_of_snapshots_and_commits_shows_the_state(selection: Selec
     assert rows(channel) == await log.expected(selection)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.lists(st.tuples(st.integers(0, 1), st.booleans(), events), max_size=10), st.data())
 async def test_conflated_changes_bring_a_slow_client_to_the_same_rows(steps: list[Any], data: st.DataObject):
     log = await Log().open()

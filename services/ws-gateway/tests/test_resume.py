@@ -224,7 +224,7 @@ SELECTIONS = [
 ]
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.sampled_from(SELECTIONS), st.sampled_from([3, 9, 5_000]), st.lists(steps, min_size=5, max_size=40))
 async def test_every_frame_shows_the_rows_of_the_place_it_names(
     shown: tuple[Selection, int], feed_cap: int, script: list[Any]

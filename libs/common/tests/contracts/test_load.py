@@ -237,7 +237,7 @@ def test_field_names_are_their_authors(tmp_path: Path) -> None:
 SCRAPS = ["{", "}", "[", "]", ":", ",", '"', "'", "\n", "- ", "&a ", "*a", "!!int ", "null", "1e9", "at", "#", "\t"]
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.data(), st.sampled_from(sorted(FILES)))
 def test_a_damaged_folder_is_loaded_or_told_about_never_a_crash(
     tmp_path_factory: pytest.TempPathFactory, data: st.DataObject, file: str

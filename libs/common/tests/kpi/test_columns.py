@@ -67,7 +67,7 @@ def test_exact_columns_merge_to_the_same_bits_in_any_order_and_grouping(
 
 @pytest.mark.parametrize("kind", list(ColumnKind))
 @given(values=st.lists(numbers, min_size=1, max_size=50))
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 def test_a_stored_column_comes_back_as_it_was(kind: ColumnKind, values: list[int]) -> None:
     algebra = ALGEBRA[kind]
     column = held(kind, values)

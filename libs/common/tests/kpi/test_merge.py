@@ -44,7 +44,7 @@ async def reads_of(state: MemoryState, order: Sequence[int], table: str, size_ms
     return [await state.read(NAME, partition, table, size_ms, 0, 2**53) for partition in order]
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.lists(st.tuples(st.integers(0, 2), events), max_size=25), st.permutations(range(3)), st.sampled_from(EXACT))
 async def test_exact_measures_are_the_same_bits_however_events_are_spread(
     routed: list[tuple[int, dict[str, Any]]], order: list[int], which: tuple[str, tuple[str, ...]]
@@ -67,7 +67,7 @@ async def test_exact_measures_are_the_same_bits_however_events_are_spread(
         assert apart == together
 
 
-@settings(max_examples=5, deadline=None)
+@settings(max_examples=5)
 @given(st.permutations(range(3)), st.randoms(use_true_random=False))
 async def test_sketches_are_within_their_stated_error_however_events_are_spread(order: list[int], random: Any) -> None:
     many = 1_000

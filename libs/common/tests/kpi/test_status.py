@@ -58,7 +58,7 @@ steps = st.lists(
 )
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(steps)
 async def test_the_status_a_reader_shows_only_moves_forward(steps: list[Any]) -> None:
     """Commits, idleness, new owners and reads of single partitions, in any order: a reader mixes old and new reads."""

@@ -44,7 +44,7 @@ def by_minute(records: list[LogRecord]) -> dict[int, int]:
     return dict(Counter(r.timestamp - r.timestamp % MINUTE_MS for r in records))
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(logs(), st.lists(st.integers(1, 39)), st.integers(1, 4))
 async def test_each_footer_is_read_once_and_minutes_become_whole_step_by_step(
     records: list[LogRecord], cuts: list[int], read_back: int
@@ -63,7 +63,7 @@ async def test_each_footer_is_read_once_and_minutes_become_whole_step_by_step(
     assert len(store.read) == len(runs)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(logs(), st.lists(st.integers(1, 39), min_size=1))
 async def test_it_follows_a_chain_that_grows_and_knows_the_object_of_an_offset(
     records: list[LogRecord], cuts: list[int]

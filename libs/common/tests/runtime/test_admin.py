@@ -3,6 +3,7 @@ from collections.abc import AsyncIterator
 import aiohttp
 import pytest
 
+from dataforge.runtime import metrics  # noqa: F401 - what a service would have imported
 from dataforge.runtime.admin import AdminServer
 
 

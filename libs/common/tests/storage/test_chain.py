@@ -4,7 +4,7 @@ from itertools import pairwise
 
 import msgspec
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from dataforge.errors import Fatal
@@ -34,7 +34,6 @@ async def test_an_empty_chain_ends_at_zero() -> None:
     assert await problems(chain) == []
 
 
-@settings(deadline=None)
 @given(logs(), st.lists(st.integers(0, 100), max_size=6), st.integers(0, 5000))
 async def test_a_chain_reads_as_the_log_it_was_made_of(records: list[LogRecord], at: list[int], offset: int) -> None:
     runs = cut(records, at)
@@ -68,7 +67,6 @@ async def put_long(store: MemoryStore, nexts: list[int]) -> Chain:
     return chain
 
 
-@settings(deadline=None)
 @given(long_chains, st.integers(1, 20))
 async def test_the_end_of_a_long_chain_is_searched_not_walked_to(nexts: list[int], page: int) -> None:
     store = CountingStore()
@@ -79,7 +77,6 @@ async def test_the_end_of_a_long_chain_is_searched_not_walked_to(nexts: list[int
     assert store.lists <= 1 + 2 * 52 + 1
 
 
-@settings(deadline=None)
 @given(long_chains, st.integers(1, 20), st.data())
 async def test_a_long_chain_is_read_from_where_it_is_asked_for(
     nexts: list[int], page: int, data: st.DataObject

@@ -7,7 +7,7 @@ from zlib import crc32
 import msgspec
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from dataforge.errors import Fatal
@@ -27,7 +27,6 @@ def plain(records: list[LogRecord]) -> list[LogRecord]:
     return [r._replace(headers=list(r.headers)) for r in records]
 
 
-@settings(deadline=None)
 @given(logs(), st.integers(0, 1000), st.integers(0, 1000))
 def test_decode_gives_what_was_encoded(records: list[LogRecord], before: int, after: int) -> None:
     said = footer(records, max(0, records[0].offset - before), records[-1].offset + 1 + after)
@@ -38,7 +37,6 @@ def test_decode_gives_what_was_encoded(records: list[LogRecord], before: int, af
     assert problem_with(found, back) is None
 
 
-@settings(deadline=None)
 @given(logs(max_size=5), st.integers(0, 1 << 62))
 def test_the_tail_alone_tells_the_footer(records: list[LogRecord], accepted_next: int) -> None:
     mark = Mark(accepted_next, 1, 2)
@@ -73,7 +71,6 @@ def test_the_object_is_as_the_spec_says() -> None:
     }  # fmt: skip
 
 
-@settings(deadline=None)
 @given(logs(max_size=10), st.data())
 def test_other_records_than_the_footers_are_noticed(records: list[LogRecord], data: st.DataObject) -> None:
     said = footer(records, 0, records[-1].offset + 1)
