@@ -9,7 +9,7 @@ class Mutant(NamedTuple):
     guard: str
     edits: tuple[Edit, ...]
     shows: str
-    """What, at least, the violation says."""
+    """What a violation must say: what goes wrong without the guard, not just anything."""
     scenario: str = ""
     """A directed schedule, of `simulation.directed`; else drawn ones."""
     seeds: int = 40

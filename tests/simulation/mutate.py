@@ -94,7 +94,7 @@ def run_one(name: str) -> dict[str, Any]:
     try:
         from simulation.run import hunt
 
-        caught = hunt(mutant.scenario, mutant.seeds)
+        caught = hunt(mutant.scenario, mutant.seeds, mutant.shows)
         if unmet := {edit.module for edit in mutant.edits} - mutator.met:
             raise Stale(f"{', '.join(sorted(unmet))} was not imported")
     except Exception as error:  # noqa: BLE001 - whoever asked for it says it

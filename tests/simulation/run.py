@@ -93,11 +93,11 @@ def brief(seed: int) -> Outcome:
     return outcome
 
 
-def hunt(scenario: str, seeds: int) -> Outcome | None:
-    """The first seed that violates something."""
+def hunt(scenario: str, seeds: int, shows: str) -> Outcome | None:
+    """The first seed with a violation that says this."""
     for seed in range(seeds):
         outcome = simulate(seed, scenario=scenario)
-        if outcome.violations:
+        if any(shows in violation for violation in outcome.violations):
             return outcome
     return None
 

@@ -32,7 +32,6 @@ def test_a_guard_taken_away_is_noticed(name: str, hunted: dict[str, Any]) -> Non
     found = hunted[name]
     assert "error" not in found, found["error"]
     assert found["violations"], f"nobody noticed that it is not so that {MUTANTS[name].guard}"
-    assert MUTANTS[name].shows in " ".join(found["violations"])
     unharmed = simulate(found["seed"], scenario=MUTANTS[name].scenario)
     assert not unharmed.violations, str(unharmed)
 
