@@ -104,6 +104,12 @@ def roll_back(world: World, random: Random) -> None:
     world.roll_back(random.choice((1, 2, 3, 5, 8, 25)))
 
 
+def wipe(world: World, random: Random) -> None:
+    """All state is lost: it comes back from the logs, and from what is landed of them."""
+    world.state.wipe()
+    world.fault("state wiped")
+
+
 def retain(world: World, random: Random) -> None:
     """Retention overtakes readers: the log keeps only what is not landed, or a little more."""
     tp = random.choice(world.raw + world.judged)
@@ -184,6 +190,7 @@ STEPS: dict[str, tuple[int, Callable[[World, Random], None]]] = {
     "remove": (2, remove_worker),
     "storm": (9, storm),
     "rollback": (6, roll_back),
+    "wipe": (1, wipe),
     "retain": (5, retain),
     "deploy": (2, deploy),
     "gateway": (1, crash_gateway),

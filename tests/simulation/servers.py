@@ -155,6 +155,11 @@ class RemoteState:
         del self.past[at:]
         return True
 
+    def wipe(self) -> None:
+        """Lose everything, as a server that was replaced."""
+        self._state.roll_back({})
+        self.past.clear()
+
     def _change(self, call: Coroutine[Any, Any, T]) -> T:
         before = self._state.snapshot()
         result = at_once(call)
