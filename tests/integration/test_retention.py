@@ -42,13 +42,15 @@ SALE = {
 METRICS = "metrics:\n  sales: {event: sale, measure: count, by: [[]], windows: [1m]}\n"
 
 
-async def until(condition: Callable[[], Awaitable[bool]], what: str, deadline_s: float = 180) -> None:
+async def until(
+    condition: Callable[[], Awaitable[bool]], what: str, deadline_s: float = 120, said: Callable[[], str] = str
+) -> None:
     try:
         async with asyncio.timeout(deadline_s):
             while not await condition():
                 await asyncio.sleep(0.1)
     except TimeoutError:
-        raise AssertionError(f"after {deadline_s} s still not: {what}") from None
+        raise AssertionError(f"after {deadline_s} s still not: {what} {said()}") from None
 
 
 class Platform:
@@ -165,8 +167,12 @@ class Platform:
 
     async def left(self, worker: str, because: str) -> None:
         """It ends by itself with exit code 1, and says why."""
-        code = await asyncio.wait_for(asyncio.to_thread(self.running.pop(worker).wait), 180)
-        assert code == 1, self.said(worker)[-2000:]
+
+        async def ended() -> bool:
+            return self.running[worker].poll() is not None
+
+        await until(ended, f"{worker} has left; it says", said=lambda: self.said(worker)[-2000:])
+        assert self.running.pop(worker).returncode == 1, self.said(worker)[-2000:]
         assert because in self.said(worker), self.said(worker)[-2000:]
 
     async def assert_exact(self) -> None:

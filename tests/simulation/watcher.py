@@ -35,12 +35,16 @@ class Client:
         self.channel: Channel | None = None
         self.token: str | None = None
         """Where it stands: it comes back with this."""
+        self.begun = False
         self.frames = 0
 
     def begin(self, channel: Channel, first: First, resync: str | None = None) -> None:
+        self.begun = True
         self.push(channel, first.kind, first.frame, first.change)
 
     def push(self, channel: Channel, kind: str, frame: bytes, change: Change) -> None:
+        if not self.begun:
+            return  # for others, see `Watcher.begin`
         self.frames += 1
         message = json.loads(frame)
         self.token = message["token"]
@@ -81,6 +85,7 @@ class Gateway:
 
     def _watch(self, client: Client) -> None:
         assert self._hub is not None
+        client.begun = False
         since = since_of(client.token) if client.token else None
         client.channel = self._hub.watch(client.selection, LIMIT, client, since)
 

@@ -229,6 +229,9 @@ class StreamApp:
                 with suppress(TimeoutError):
                     async with asyncio.timeout(REPORT_S):
                         await self.lanes.compare()
+                with suppress(*AWAY):
+                    async with asyncio.timeout(REPORT_S):
+                        await consumer.share_anew()
 
     def _unready(self) -> str | None:
         return None if self.lanes.ready else "not assigned yet, or partitions are still opening"

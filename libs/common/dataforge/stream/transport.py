@@ -20,7 +20,6 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from aiokafka import AIOKafkaConsumer
 from aiokafka.abc import ConsumerRebalanceListener
-from aiokafka.coordinator.assignors.roundrobin import RoundRobinPartitionAssignor
 from aiokafka.errors import ConsumerStoppedError, IllegalStateError, KafkaError, OffsetOutOfRangeError
 from aiokafka.structs import OffsetAndMetadata
 from aiokafka.structs import TopicPartition as KafkaTopicPartition
@@ -33,6 +32,7 @@ from faust.types.tuples import ConsumerMessage
 
 from dataforge.errors import Fatal
 from dataforge.runtime import metrics
+from dataforge.stream.assignor import Assignor
 from dataforge.stream.connection import tell_of_resets
 from dataforge.stream.heartbeat import naming
 from dataforge.stream.records import RecordBatch, TopicPartition
@@ -89,6 +89,7 @@ class Consumer(faust_consumer.Consumer):
         """The AIOKafkaConsumer; Any, because its internals, used below, are not typed."""
         self._taken: dict[KafkaTopicPartition, int] = {}
         self._suspended: int | None = None
+        self._assignor = Assignor()
 
     @property
     def kafka(self) -> Any:
@@ -107,7 +108,7 @@ class Consumer(faust_consumer.Consumer):
             group_id=conf.id,
             group_instance_id=conf.consumer_group_instance_id,
             bootstrap_servers=self.app.servers,  # pyright: ignore[reportArgumentType]
-            partition_assignment_strategy=[RoundRobinPartitionAssignor],
+            partition_assignment_strategy=[self._assignor],  # pyright: ignore[reportArgumentType] - an object will do
             enable_auto_commit=False,
             # A position outside of the log must be an error. Faust's "earliest" would skip what is lost, silently.
             auto_offset_reset="none",
@@ -264,6 +265,17 @@ class Consumer(faust_consumer.Consumer):
         for task in (self.kafka._fetcher._fetch_task, self.kafka._client._sync_task):
             if task.done() and not task.cancelled():
                 task.result()
+
+    async def share_anew(self) -> None:
+        """Have the group share its partitions again if there are others now than it shared; see `assignor`."""
+        client, topics = self.kafka._client, self.lanes.topics
+        if not self._assignor.differs(client.cluster, topics):
+            return
+        await client.force_metadata_update()  # where a topic is only unknown for a moment, nobody needs to share
+        if self._assignor.differs(client.cluster, topics):
+            logger.info("the group has shared other partitions than there are now; joining anew")
+            self._assignor.ask()
+            self.kafka._coordinator.request_rejoin()
 
     async def report(self, positions: Mapping[TopicPartition, int]) -> None:
         """Tell the group how far the work is, for lag tools. Best effort, never read back."""
