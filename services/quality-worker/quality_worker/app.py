@@ -6,7 +6,6 @@ not valid is also in quarantine, under its source's address. Too many rejections
 
 from collections.abc import Sequence
 
-from dataforge.alerts import AlertSink
 from dataforge.contracts.load import load_domains
 from dataforge.contracts.model import EventType
 from dataforge.storage.history import LandedHistory
@@ -14,6 +13,7 @@ from dataforge.storage.objects import ObjectStore
 from dataforge.storage.s3 import S3Store
 from dataforge.stream.app import StreamApp
 from dataforge.stream.control import Control, ControlTopic
+from dataforge.stream.kafka_alerts import KafkaAlerts
 from dataforge.stream.kafka_log import KafkaLog
 from dataforge.stream.producer import BatchProducer
 from dataforge.stream.records import TopicPartition
@@ -37,7 +37,8 @@ def build(settings: QualitySettings) -> StreamApp:
     store = S3Store(settings.s3_bucket, endpoint=settings.s3_endpoint, region=settings.s3_region)
     control_topic = ControlTopic(settings.kafka)
     control = Control(producer, control_topic.read_from)
-    breakers = Breakers(settings.limits, control, AlertSink(producer)) if settings.limits else None
+    alerts = KafkaAlerts(settings.kafka)
+    breakers = Breakers(settings.limits, control, alerts) if settings.limits else None
     sources = judge_and_quarantine(events, producer, log, store, breakers)
     return StreamApp(
         "quality-worker",
@@ -50,7 +51,7 @@ def build(settings: QualitySettings) -> StreamApp:
             lambda: control_topic.open(control),
             lambda: log.topic_ids([topic for source in sources for topic in source.topics]),
         ],
-        shutdown=[control_topic.close, producer.stop, log.close, store.close],
+        shutdown=[control_topic.close, alerts.close, producer.stop, log.close, store.close],
     )
 
 

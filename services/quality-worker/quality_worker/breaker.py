@@ -10,8 +10,9 @@ from bisect import bisect_left
 from collections import Counter
 from collections.abc import Callable, Sequence
 from operator import attrgetter
+from typing import Protocol
 
-from dataforge.alerts import AlertSink
+from dataforge.alerts import Alert
 from dataforge.control import Paused, alert_of
 from dataforge.errors import Held
 from dataforge.runtime import metrics
@@ -32,10 +33,16 @@ def _clock_ms() -> int:
     return time.time_ns() // 1_000_000
 
 
+class Alerts(Protocol):
+    """What `dataforge.alerts.AlertSink` is."""
+
+    async def send(self, alert: Alert) -> None: ...
+
+
 class Breakers:
     """Of one process: what its partitions share."""
 
-    def __init__(self, limits: Limits, control: Control, alerts: AlertSink, now_ms: NowMs = _clock_ms) -> None:
+    def __init__(self, limits: Limits, control: Control, alerts: Alerts, now_ms: NowMs = _clock_ms) -> None:
         self.limits, self.control, self.now_ms = limits, control, now_ms
         self._alerts = alerts
         self._alerted: set[tuple[str, int]] = set()

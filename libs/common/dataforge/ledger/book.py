@@ -6,9 +6,9 @@ from contextlib import suppress
 
 import msgspec
 
-from dataforge.alerts import TOPIC, Alert, AlertSink, current, decode
+from dataforge.alerts import TOPIC, Alert, current, decode
 from dataforge.errors import Transient
-from dataforge.stream.producer import BatchProducer
+from dataforge.stream.kafka_alerts import KafkaAlerts
 from dataforge.stream.records import TopicPartition
 from dataforge.stream.topics import RangeReader
 
@@ -23,7 +23,7 @@ class KafkaBook:
         self._bootstrap = bootstrap
         self._known: dict[str, Alert] = {}
         self._next = 0
-        self._producer: BatchProducer | None = None
+        self._alerts = KafkaAlerts(bootstrap)
 
     async def known(self) -> Mapping[str, Alert]:
         """*Raises* `Transient`."""
@@ -45,17 +45,7 @@ class KafkaBook:
 
     async def send(self, alert: Alert) -> None:
         """*Raises* `Transient`: send it again."""
-        if self._producer is None:
-            producer = BatchProducer(self._bootstrap, client_id="dataforge-alerts")
-            await producer.start()
-            self._producer = producer
-        try:
-            await AlertSink(self._producer).send(alert)
-        except Transient:
-            await self.close()  # a producer whose send failed may go on with the next one
-            raise
+        await self._alerts.send(alert)
 
     async def close(self) -> None:
-        producer, self._producer = self._producer, None
-        if producer is not None:
-            await producer.stop()
+        await self._alerts.close()

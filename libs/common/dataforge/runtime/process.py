@@ -66,6 +66,15 @@ def die(code: int = EXIT_FATAL) -> NoReturn:
     os._exit(code)
 
 
+def fail(doing: str, error: BaseException) -> NoReturn:
+    """An error nobody may go on after: say it, and end the process with nothing committed."""
+    if isinstance(error, Fatal):
+        logger.critical("%s: %s", doing, error, exc_info=error.__cause__)
+    else:
+        logger.critical("%s failed: %r", doing, error, exc_info=error)
+    die()
+
+
 def _exit(code: int) -> NoReturn:
     # Threads of libraries (exporters, executors) must not hold a stopped process.
     logging.shutdown()

@@ -22,7 +22,7 @@ from tenacity import (
     wait_random_exponential,
 )
 
-from dataforge.errors import Fatal, Transient
+from dataforge.errors import Transient
 from dataforge.runtime import metrics, process
 from dataforge.runtime.admin import AdminServer, Check
 from dataforge.runtime.logs import configure_logging
@@ -71,7 +71,7 @@ class StreamApp:
         self.watchdog = Watchdog(settings.stall_limit_s)
         self.lanes = Lanes(
             sources,
-            fail=self._fail,
+            fail=process.fail,
             watchdog=self.watchdog,
             # Shorter than the request timeout, after which Faust's recovery would leave and never resume.
             open_deadline_s=settings.request_timeout_s * 0.75,
@@ -152,7 +152,7 @@ class StreamApp:
         app = BatchApp(
             self._group,
             lanes=self.lanes,
-            fail=self._fail,
+            fail=process.fail,
             watchdog=self.watchdog,
             servers=settings.kafka.split(","),
             broker_client_id=settings.instance or self.name,
@@ -169,7 +169,7 @@ class StreamApp:
     def _reported(self, reporter: asyncio.Task[None]) -> None:
         """Without it nobody would notice a consumer that failed, or a topic that was replaced."""
         if not reporter.cancelled() and (error := reporter.exception()) is not None:
-            self._fail("the report", error)
+            process.fail("the report", error)
 
     async def _until(self, stop: asyncio.Event, app: BatchApp) -> None:
         """Until asked to stop. Ends the process where Faust's services crashed: what they held may hang for ever."""
@@ -180,7 +180,7 @@ class StreamApp:
             for task in tasks:
                 task.cancel()
         if app.crash_reason is not None and not stop.is_set():
-            self._fail("the consumer", app.crash_reason)
+            process.fail("the consumer", app.crash_reason)
 
     async def _leave(self, app: BatchApp) -> None:
         """Close the partitions, report their last positions, leave the group."""
@@ -210,7 +210,7 @@ class StreamApp:
             try:
                 consumer.check()
             except Exception as error:  # noqa: BLE001 - aiokafka would go on without a group
-                self._fail("the consumer group", error)
+                process.fail("the consumer group", error)
             positions = self.lanes.positions()
             assigned = consumer.assignment()
             for tp, position in positions.items():
@@ -235,14 +235,6 @@ class StreamApp:
 
     def _unready(self) -> str | None:
         return None if self.lanes.ready else "not assigned yet, or partitions are still opening"
-
-    def _fail(self, doing: str, error: BaseException) -> None:
-        """An error nobody may go on after: say it and leave, with nothing committed."""
-        if isinstance(error, Fatal):
-            logger.critical("%s: %s", doing, error, exc_info=error.__cause__)
-        else:
-            logger.critical("%s failed: %r", doing, error, exc_info=error)
-        process.die()
 
 
 def _say_why(state: RetryCallState) -> None:

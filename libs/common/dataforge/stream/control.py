@@ -9,7 +9,8 @@ from typing import Protocol
 import msgspec
 
 from dataforge.control import NEVER, TOPIC, Command, Lift, Paused, Pauses, decode, encode
-from dataforge.errors import DataForgeError, Transient
+from dataforge.errors import DataForgeError, Fatal, Transient
+from dataforge.runtime import process
 from dataforge.stream.kafka_log import KafkaLog
 from dataforge.stream.records import Record, TopicPartition
 
@@ -78,13 +79,18 @@ class Control:
         self.next = record.offset + 1
 
     async def follow(self) -> None:
-        """Until cancelled. While the topic cannot be read, what was known holds."""
+        """Until cancelled. While the topic cannot be read, what was known holds.
+
+        *Raises* `Fatal` where the log was replaced: what is paused is not known any more.
+        """
         told = False
         while True:
             await asyncio.sleep(FOLLOW_S)
             try:
                 await self.refresh()
                 told = False
+            except Fatal:
+                raise
             except DataForgeError as error:
                 if not told:
                     logger.warning("%s cannot be read, so pauses and resumes are not noticed: %s", TOPIC, error)
@@ -97,8 +103,8 @@ class Control:
 class ControlTopic:
     """Kafka's part: a connection that is kept, and made anew after an error."""
 
-    def __init__(self, bootstrap: str) -> None:
-        self._log = KafkaLog(bootstrap)
+    def __init__(self, bootstrap: str, fail: Callable[[str, BaseException], None] = process.fail) -> None:
+        self._log, self._fail = KafkaLog(bootstrap), fail
         self._following: asyncio.Task[None] | None = None
 
     async def open(self, control: Control) -> None:
@@ -106,6 +112,11 @@ class ControlTopic:
         await self._log.topic_ids([TOPIC])
         await control.refresh()
         self._following = asyncio.create_task(control.follow(), name=f"follow {TOPIC}")
+        self._following.add_done_callback(self._followed)
+
+    def _followed(self, following: asyncio.Task[None]) -> None:
+        if not following.cancelled() and (error := following.exception()) is not None:
+            self._fail(f"following {TOPIC}", error)
 
     async def close(self) -> None:
         if self._following is not None:

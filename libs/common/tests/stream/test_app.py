@@ -64,7 +64,7 @@ async def test_a_report_that_ends_by_itself_ends_the_worker(
     monkeypatch: pytest.MonkeyPatch, error: Exception | None
 ) -> None:
     worker, failed = StreamApp("worker", ServiceSettings(admin_port=0), []), list[BaseException]()
-    monkeypatch.setattr(worker, "_fail", lambda _doing, why: failed.append(why))
+    monkeypatch.setattr("dataforge.stream.app.process.fail", lambda _doing, why: failed.append(why))
 
     async def report() -> None:
         if error is not None:

@@ -119,7 +119,7 @@ async def test_a_view_that_follows_goes_on_after_kafka_was_away(monkeypatch: pyt
 
     def read_from(tp, offset):
         if away[0]:
-            raise Fatal("away")
+            raise Transient("away")
         return log.read_from(tp, offset)
 
     control = Control(log, read_from)
@@ -155,3 +155,19 @@ async def test_following_goes_on_whatever_a_look_met(monkeypatch: pytest.MonkeyP
     following.cancel()
     await asyncio.wait([following])
     assert not met
+
+
+async def test_a_view_whose_log_was_replaced_ends_and_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("dataforge.stream.control.FOLLOW_S", 0)
+    log = MemoryLog()
+    await log.send(*CONTROL, [(b"raw.a", encode(paused()), [])])
+    control = Control(log, log.read_from)
+    await control.refresh()
+
+    def replaced(_tp: TopicPartition, _offset: int) -> AsyncIterator[Sequence[Record]]:
+        raise Fatal("the log was replaced")
+
+    control._read_from = replaced
+    with pytest.raises(Fatal, match="was replaced"):
+        await control.follow()
+    assert control.pause_of("raw.a") == paused()
