@@ -1,6 +1,7 @@
 """GET /receipts: where is my event?"""
 
 import asyncio
+import time
 from collections.abc import Callable, Sequence
 from typing import Annotated, Any
 
@@ -29,6 +30,9 @@ from query_api.schemas import (
 
 _AT_ONCE = 2
 """Receipts being followed at the same time: each may read a dedupe horizon of the log."""
+
+_FURTHEST_MS = 24 * 3_600_000
+"""How far back an event id may be looked for: every judged record since is read. For all time there is the lake."""
 
 _EXAMPLE = {
     "topic": "raw.retail.purchase.v1", "partition": 3, "offset": 4711, "appended": "2026-01-05T10:00:41.250Z",
@@ -113,10 +117,10 @@ def router(
         domain: Annotated[str | None, Query(description="May be left out where there is only one")] = None,
         event: Annotated[str | None, Query(description="One event of the domain; all where left out")] = None,
         since: Annotated[
-            str, Query(description="Judged records from this minute on: an instant or how long ago")
+            str, Query(description="Judged records from this minute on: an instant or how long ago, at most 24h")
         ] = "1h",
     ) -> SearchAnswer:
-        asked, from_ms = catalogue.domain(domain), since_ms("since", since, 0)
+        asked, from_ms = catalogue.domain(domain), _search_from(since)
         receipts: list[ReceiptAnswer] = []
         searched: list[SearchedPartition] = []
         for one in events_of(asked, event):
@@ -131,6 +135,15 @@ def router(
         return SearchAnswer(event_id=event_id, since=instant(from_ms), searched=searched, receipts=receipts)
 
     return routes
+
+
+def _search_from(since: str) -> int:
+    """In ms. *Raises* `ApiError`."""
+    from_ms = since_ms("since", since, 0)
+    if from_ms < time.time_ns() // 1_000_000 - _FURTHEST_MS - 1_000:  # "24h" was a moment ago
+        hint = "at most 24h ago; one record's topic, partition and offset have no such limit"
+        raise ApiError(422, "bad_parameter", f"since: {since!r} is too long ago", hint)
+    return from_ms
 
 
 def _away(error: DataForgeError) -> ApiError:

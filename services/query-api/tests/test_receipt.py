@@ -298,7 +298,7 @@ async def test_past_a_cap_of_labels_the_window_is_the_shared_one():
     assert {w.label for w in (await platform.finder.receipt(0, 0)).windows if w.by == ("shop",)} == {("0",)}
 
 
-async def test_over_http_a_receipt_is_typed_and_so_is_what_is_not_there():
+async def test_over_http_a_receipt_is_typed_and_so_is_what_is_not_there(monkeypatch: pytest.MonkeyPatch):
     platform = Platform(short())
     log = [
         judged(0, START, sale("a", START)),
@@ -324,6 +324,9 @@ async def test_over_http_a_receipt_is_typed_and_so_is_what_is_not_there():
             "not_json",
             "none",
         )
+        refused = await api.get("/receipts", params={"event_id": "a", "since": "25h"})
+        assert (refused.status_code, refused.json()["error"]["code"]) == (422, "bad_parameter")
+        monkeypatch.setattr("query_api.receipts._FURTHEST_MS", 2**53)  # the log's time is not today's
         found = schemas.SearchAnswer.model_validate_json(
             (await api.get("/receipts", params={"event_id": "a", "since": str(START)})).content
         )

@@ -18,7 +18,6 @@ from tenacity import (
     AsyncRetrying,
     RetryCallState,
     retry_if_exception_type,
-    stop_when_event_set,
     wait_random_exponential,
 )
 
@@ -101,9 +100,7 @@ class StreamApp:
         await self.admin.start()
         reporter: asyncio.Task[None] | None = None
         try:
-            for hook in self._startup:
-                await self._begin(hook, stop)
-            if stop.is_set():
+            if not await self._begun(stop):
                 return
             faust_app = self._build()
             await faust_app.start()
@@ -119,23 +116,32 @@ class StreamApp:
             self.watchdog.stop()
             await asyncio.to_thread(stop_tracing)
 
-    async def _begin(self, hook: Hook, stop: asyncio.Event) -> None:
-        """Call it, again and again while it is `Transient`: a server that comes up later is waited for.
+    async def _begun(self, stop: asyncio.Event) -> bool:
+        """Every startup hook has run; False where it was asked to stop before, whatever a hook waits for then."""
+        starting, stopping = asyncio.create_task(self._begin()), asyncio.create_task(stop.wait())
+        await asyncio.wait([starting, stopping], return_when=asyncio.FIRST_COMPLETED)
+        stopping.cancel()
+        if starting.done():
+            starting.result()
+            return not stop.is_set()
+        starting.cancel()
+        await asyncio.wait([starting], timeout=STOP_DEADLINE_S)
+        return False
 
-        Ending instead would cost a whole start more, and the supervisor's back-off. Asked to stop, it gives up.
+    async def _begin(self) -> None:
+        """Call each hook, again and again while it is `Transient`: a server that comes up later is waited for.
+
+        Ending instead would cost a whole start more, and the supervisor's back-off.
         """
-        retrying = AsyncRetrying(
-            retry=retry_if_exception_type(Transient),
-            wait=wait_random_exponential(multiplier=0.1, max=2),
-            stop=stop_when_event_set(stop),  # pyright: ignore[reportArgumentType] - it only asks whether it is set
-            before_sleep=_say_why,
-            retry_error_callback=lambda _: None,
-        )
-
-        async def begin() -> None:  # a coroutine function: tenacity would not await what a lambda returns
-            await hook()
-
-        await retrying(begin)
+        for hook in self._startup:
+            async for attempt in AsyncRetrying(
+                retry=retry_if_exception_type(Transient),
+                wait=wait_random_exponential(multiplier=0.1, max=2),
+                before_sleep=_say_why,
+                reraise=True,
+            ):
+                with attempt:
+                    await hook()
 
     async def _shut_down(self) -> None:
         """Within a deadline: a client whose server is away must not keep a process that has nothing left to do."""

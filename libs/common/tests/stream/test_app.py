@@ -50,6 +50,20 @@ async def test_a_hook_that_is_no_coroutine_function_is_awaited_and_tried_again_t
     assert server.asked == 2
 
 
+async def test_a_hook_that_hangs_keeps_nobody_from_stopping() -> None:
+    stop = asyncio.Event()
+
+    async def hang() -> None:
+        stop.set()
+        await asyncio.Event().wait()
+
+    server = Server(stop, away=0, patience=1)
+    worker = StreamApp("worker", ServiceSettings(admin_port=0), [], startup=[hang], shutdown=[server.close])
+    async with asyncio.timeout(10):
+        await worker.serve(stop)
+    assert server.closed
+
+
 async def test_what_waiting_does_not_mend_ends_the_start() -> None:
     async def misconfigured() -> None:
         raise Fatal("no such topic")
