@@ -261,6 +261,20 @@ async def test_subscriptions_and_messages_are_limited(state: MemoryState):
         assert await closed_with(client) == 4429
 
 
+async def test_more_different_channels_than_there_may_be_are_refused(state: MemoryState):
+    ledger = {"type": "subscribe_ledger", "limit": 2}
+    async with gateway(state, max_channels=1) as url, connected(url) as client, connected(url) as other:
+        for question, another in ((SUBSCRIBE, {"window": "1m"}), (ledger, {"limit": 3})):
+            opened = await ask(client, question | {"id": 1})
+            await receive(client)
+            assert (await ask(other, question | {"id": 1}))["channel"] == opened["channel"]
+            await receive(other)
+            refused = await ask(other, question | another | {"id": 2})
+            assert (refused["code"], refused["retryable"]) == ("too_many_channels", True)
+            for one in (client, other):
+                await ask(one, {"type": "unsubscribe", "id": 1})
+
+
 async def test_the_ledger_is_a_channel_of_its_own(state: MemoryState, writers: list[KpiWriter]):
     await writers[0].write([sale(T0), sale(T0)])
     async with gateway(state) as url, connected(url) as client, connected(url) as other:

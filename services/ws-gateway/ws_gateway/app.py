@@ -39,7 +39,7 @@ class Gateway:
             push_trace=push_spans,
             numbers=numbers,
         )
-        self.ledgers = Ledgers(state, numbers)
+        self.ledgers = Ledgers(state, numbers, max_channels=settings.max_channels)
         self.follower = Follower(state, catalogue.partitions(), self.hub)
         self.server = Server(
             self.hub,

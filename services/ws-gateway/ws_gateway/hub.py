@@ -18,7 +18,6 @@ from ws_gateway.channel import Change, Channel, view_floor_ms
 from ws_gateway.feed import Away
 from ws_gateway.partition import Disconnected
 from ws_gateway.place import Token
-from ws_gateway.protocol import ProtocolError
 
 logger = logging.getLogger(__name__)
 
@@ -99,12 +98,7 @@ class Hub:
         found = self._open.get(key)
         if found is None:
             if len(self._open) >= self._max_channels:
-                raise ProtocolError(
-                    "too_many_channels",
-                    f"this server already keeps {self._max_channels} different channels",
-                    "subscribe to what others watch, or try again later",
-                    retryable=True,
-                )
+                raise protocol.too_many_channels(self._max_channels)
             channel = Channel(selection, next(self._numbers), limit)
             found = self._open[key] = _Live(channel, Arrivals(self._state, channel))
             self._by_name.setdefault(selection.name, []).append(found)

@@ -13,6 +13,7 @@ from ws_gateway.arrivals import First
 from ws_gateway.channel import Change
 from ws_gateway.feed import Away
 from ws_gateway.ledger import LedgerChannel, Source, sources_of
+from ws_gateway.protocol import too_many_channels
 
 logger = logging.getLogger(__name__)
 
@@ -34,8 +35,11 @@ class _Live:
 class Ledgers:
     """*Guarantees*: a domain's ledger is read at most once a `period_s`, however many watch, and never for nobody."""
 
-    def __init__(self, state: StateReader, numbers: Iterator[int], *, period_s: float = 1.0) -> None:
+    def __init__(
+        self, state: StateReader, numbers: Iterator[int], *, period_s: float = 1.0, max_channels: int = 1_000
+    ) -> None:
         """`numbers`: of channels, shared with the metrics'."""
+        self._max_channels = max_channels
         self._state = state
         self._numbers = numbers
         self._period_s = period_s
@@ -43,9 +47,11 @@ class Ledgers:
         self._news = asyncio.Event()
 
     def watch(self, domain: Domain, limit: int, watcher: Watcher) -> LedgerChannel:
-        """`watcher.begin` follows, after this call has returned."""
+        """`watcher.begin` follows, after this call has returned. *Raises* `ProtocolError` too_many_channels."""
         key = (domain.name, limit)
         if key not in self._open:
+            if len(self._open) >= self._max_channels:
+                raise too_many_channels(self._max_channels)
             self._open[key] = _Live(LedgerChannel(domain, next(self._numbers), limit))
             self._news.set()
         live = self._open[key]

@@ -48,6 +48,15 @@ class ProtocolError(Exception):
         self.retryable = retryable
 
 
+def too_many_channels(most: int) -> ProtocolError:
+    return ProtocolError(
+        "too_many_channels",
+        f"this server already keeps {most} different channels",
+        "subscribe to what others watch, or try again later",
+        retryable=True,
+    )
+
+
 # ---- from clients
 
 
