@@ -13,7 +13,7 @@ from dataforge.testing.log import MemoryLog
 
 from simulation.loop import Process
 
-OPEN_S, CLOSE_S = 15.0, 5.0
+CLOSE_S = 5.0
 TICK_S = 0.3
 POLL_S = 1.0
 MAX_POLL = 8
@@ -35,7 +35,6 @@ class Worker:
             sources,
             fail=self._fail,
             watchdog=Watchdog(60),
-            open_deadline_s=OPEN_S,
             close_deadline_s=CLOSE_S,
             tick_s=TICK_S,
         )

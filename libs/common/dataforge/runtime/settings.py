@@ -83,9 +83,7 @@ class ServiceSettings(BaseSettings):
     session_timeout_s: float = Field(
         default=6, gt=0, description="Kafka gives a worker's partitions to others when it was silent for this long"
     )
-    request_timeout_s: float = Field(
-        default=20, gt=0, description="Longest wait for Kafka, and bound of opening a partition (three quarters of it)"
-    )
+    request_timeout_s: float = Field(default=20, gt=0, description="Longest wait for an answer of Kafka")
     stall_limit_s: float = Field(
         default=60, gt=0, description="The process exits when its event loop or one batch hangs for longer"
     )

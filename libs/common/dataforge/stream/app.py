@@ -72,8 +72,6 @@ class StreamApp:
             sources,
             fail=process.fail,
             watchdog=self.watchdog,
-            # Shorter than the request timeout, after which Faust's recovery would leave and never resume.
-            open_deadline_s=settings.request_timeout_s * 0.75,
             close_deadline_s=CLOSE_DEADLINE_S,
         )
         self.admin = AdminServer(
@@ -164,7 +162,7 @@ class StreamApp:
             broker_client_id=settings.instance or self.name,
             broker_heartbeat_interval=HEARTBEAT_S,
             broker_rebalance_timeout=REBALANCE_TIMEOUT_S,
-            broker_request_timeout=settings.request_timeout_s,
+            request_timeout_s=settings.request_timeout_s,
             broker_session_timeout=settings.session_timeout_s,
             consumer_group_instance_id=settings.instance and f"{self._group}-{settings.instance}",
         )

@@ -20,6 +20,9 @@ MAX_FETCH_BYTES = 8 * 1024 * 1024
 """A partition's share of one fetch. A larger record still comes, alone."""
 
 
+_NEVER_S = 365 * 86_400.0
+
+
 class _Batches(Schema):
     """The message's value is the batch already."""
 
@@ -56,14 +59,25 @@ class BatchApp(faust.App):
     logger = _faust_logger
 
     def __init__(
-        self, group: str, *, servers: Sequence[str], lanes: Lanes, fail: Fail, watchdog: Watchdog, **settings: Any
+        self,
+        group: str,
+        *,
+        servers: Sequence[str],
+        lanes: Lanes,
+        fail: Fail,
+        watchdog: Watchdog,
+        request_timeout_s: float,
+        **settings: Any,
     ) -> None:
         self.servers, self.lanes, self.fail, self.watchdog = list(servers), lanes, fail, watchdog
+        self.request_timeout_s = request_timeout_s
         defaults: dict[str, Any] = {
             "TableManager": _Tables,
             "autodiscover": False,
             "broker": [f"kafka-batch://{server}" for server in servers],
             "broker_max_poll_records": 2000,
+            # After it, Faust's recovery would leave a partition that is still opening, and never resume.
+            "broker_request_timeout": _NEVER_S,
             "consumer_max_fetch_size": MAX_FETCH_BYTES,
             "store": "memory://",
             "stream_buffer_maxsize": 2,  # batches, not records

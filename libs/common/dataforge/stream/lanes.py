@@ -32,7 +32,6 @@ class Lanes:
         *,
         fail: Fail,
         watchdog: Watchdog,
-        open_deadline_s: float,
         close_deadline_s: float,
         tick_s: float = TICK_S,
     ) -> None:
@@ -41,7 +40,7 @@ class Lanes:
         if len(self._source_of) != sum(len(source.topics) for source in sources):
             raise Fatal("two sources name the same topic: a partition has one position, so one source")
         self._fail, self._watchdog, self._tick_s = fail, watchdog, tick_s
-        self._open_deadline_s, self._close_deadline_s = open_deadline_s, close_deadline_s
+        self._close_deadline_s = close_deadline_s
         self._lanes: dict[TopicPartition, Lane] = {}
         self._ids: dict[str, bytes] = {}
         """Topic -> its id, as first seen by this process."""
@@ -84,7 +83,7 @@ class Lanes:
     async def open(self, tps: Iterable[tuple[str, int]]) -> Mapping[TopicPartition, int] | None:
         """Open every partition; returns where to seek, or None where `close` came in between.
 
-        A failed open, or one that outlasts the deadline, ends the process.
+        A failed open ends the process. A server that is away is waited for; a call that hangs is the watchdog's.
         """
         await self.close()
         self._opening = asyncio.create_task(self._open_all([TopicPartition(*tp) for tp in tps]))
@@ -127,11 +126,7 @@ class Lanes:
                 log=source.log,
                 history=source.history,
             )
-        try:
-            async with asyncio.timeout(self._open_deadline_s):
-                await asyncio.gather(*(self._lanes[tp].open() for tp in tps))
-        except TimeoutError as error:
-            raise Fatal(f"opening {len(tps)} partitions took longer than {self._open_deadline_s} s") from error
+        await asyncio.gather(*(self._lanes[tp].open() for tp in tps))
 
     async def compare(self) -> None:
         """Is every topic still the one that was opened? One that was replaced, or deleted, ends the process."""

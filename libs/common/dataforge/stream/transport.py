@@ -101,7 +101,7 @@ class Consumer(faust_consumer.Consumer):
 
     async def on_start(self) -> None:
         conf = self.app.conf
-        self._suspended = self.app.watchdog.begin("first assignment")
+        self._standing_still("first assignment")
         self.lanes.seek = self._seek_now
         self._kafka = AIOKafkaConsumer(
             client_id=conf.broker_client_id,
@@ -117,7 +117,7 @@ class Consumer(faust_consumer.Consumer):
             max_poll_interval_ms=int(conf.broker_max_poll_interval * 1000),
             max_partition_fetch_bytes=conf.consumer_max_fetch_size,
             fetch_max_wait_ms=FETCH_WAIT_MS,
-            request_timeout_ms=int(conf.broker_request_timeout * 1000),
+            request_timeout_ms=int(self.app.request_timeout_s * 1000),
             session_timeout_ms=int(conf.broker_session_timeout * 1000),
             rebalance_timeout_ms=int(conf.broker_rebalance_timeout * 1000),
             heartbeat_interval_ms=int(conf.broker_heartbeat_interval * 1000),
@@ -135,15 +135,21 @@ class Consumer(faust_consumer.Consumer):
         """Nothing: `on_stop` closes."""
 
     def stop_flow(self) -> None:
-        if self._suspended is None:
-            self._suspended = self.app.watchdog.begin("rebalance")
+        self._standing_still("rebalance")
         super().stop_flow()
 
     def resume_flow(self) -> None:
+        self._going_on()
+        super().resume_flow()
+
+    def _standing_still(self, why: str) -> None:
+        if self._suspended is None:
+            self._suspended = self.app.watchdog.begin(why)
+
+    def _going_on(self) -> None:
         if self._suspended is not None:
             self.app.watchdog.end(self._suspended)
             self._suspended = None
-        super().resume_flow()
 
     async def subscribe(self, topics: Iterable[str]) -> None:
         self.kafka.subscribe(topics=sorted(topics), listener=_Listener(self))
@@ -161,7 +167,9 @@ class Consumer(faust_consumer.Consumer):
 
         *Raises* IllegalStateError, which Faust's recovery takes for "rebalanced again".
         """
+        self._going_on()  # each call of an open is watched, and waiting for a server is no stall
         seeks = await self.lanes.open(self.assignment())
+        self._standing_still("rebalance")
         if seeks is None:
             raise IllegalStateError("rebalanced while the partitions opened")
         for tp, offset in seeks.items():

@@ -21,7 +21,6 @@ class Polling:
             sources,
             fail=lambda _, error: self._failed(error),
             watchdog=Watchdog(60),
-            open_deadline_s=10,
             close_deadline_s=10,
             tick_s=tick_s,
         )

@@ -232,7 +232,6 @@ class Held:
             [world.source()],
             fail=lambda _, error: self.failed.append(error),
             watchdog=Watchdog(60),
-            open_deadline_s=5,
             close_deadline_s=5,
             tick_s=0.001,
         )

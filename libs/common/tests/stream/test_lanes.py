@@ -71,15 +71,15 @@ class Work:
 
 
 class Rig:
-    def __init__(self, *works: Work, open_deadline_s: float = 5, close_deadline_s: float = 5, topics=("raw",)) -> None:
+    def __init__(self, *works: Work, close_deadline_s: float = 5, topics=("raw",)) -> None:
         self.works = {work.tp: work for work in works}
         self.failed: asyncio.Future[tuple[str, BaseException]] = asyncio.get_running_loop().create_future()
         self.sought: asyncio.Queue[tuple[TopicPartition, int]] = asyncio.Queue()
+        self.watchdog = Watchdog(60)
         self.lanes = Lanes(
             [Source("source", topics, lambda tp: self.works[tp])],
             fail=lambda doing, error: None if self.failed.done() else self.failed.set_result((doing, error)),
-            watchdog=Watchdog(60),
-            open_deadline_s=open_deadline_s,
+            watchdog=self.watchdog,
             close_deadline_s=close_deadline_s,
             tick_s=0.005,
         )
@@ -260,15 +260,18 @@ async def test_a_close_that_finds_the_store_away_is_no_failure() -> None:
     assert not rig.failed.done()
 
 
-async def test_an_open_that_misses_its_deadline_ends_the_process() -> None:
-    work = Work(TP)
-    work.gate = asyncio.Event()
-    rig = Rig(work, open_deadline_s=0.01)
-    assert await rig.lanes.open([TP]) is None
-    doing, error = rig.failed.result()
-    assert doing == "open"
-    assert "longer than" in str(error)
-    assert not rig.lanes.ready
+async def test_an_open_that_hangs_is_watched_for_and_one_that_waits_for_a_server_is_not() -> None:
+    hanging, waiting = Work(TP), Work(TopicPartition("raw", 1), script={"open": [Transient("away", 30)]})
+    hanging.gate = asyncio.Event()
+    rig = Rig(hanging, waiting)
+    opening = asyncio.create_task(rig.lanes.open([hanging.tp, waiting.tp]))
+    await waiting.until(lambda: waiting.calls == ["open"])
+    await asyncio.sleep(0.01)
+    problem = rig.watchdog.problem(0) or ""
+    assert "open raw/0" in problem
+    assert "raw/1" not in problem
+    await rig.lanes.close()
+    assert await opening is None
 
 
 async def test_an_open_is_retried_while_transient() -> None:
@@ -370,4 +373,4 @@ async def test_one_partition_backing_off_holds_no_other() -> None:
 async def test_a_topic_belongs_to_one_source() -> None:
     source = Source("a", ["raw"], lambda tp: Work(tp))
     with pytest.raises(Fatal, match="same topic"):
-        Lanes([source, source], fail=lambda *_: None, watchdog=Watchdog(60), open_deadline_s=1, close_deadline_s=1)
+        Lanes([source, source], fail=lambda *_: None, watchdog=Watchdog(60), close_deadline_s=1)
