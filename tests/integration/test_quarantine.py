@@ -71,8 +71,9 @@ class Shop:
         return answer.json().get("remarks", {}) if answer.is_success else {}
 
     def gauge(self, name: str) -> float:
+        """NaN while it is not told: between a start, or a rebalance, and the next report."""
         text = httpx.get(f"{self.reach.admin_urls['quality-worker']}/metrics", timeout=10).text
-        return float(next(line for line in text.splitlines() if line.startswith(name)).rpartition(" ")[2])
+        return float(next((line for line in text.splitlines() if line.startswith(name)), "nan").rpartition(" ")[2])
 
     def command(self, *arguments: object) -> Result:
         """In this process: a test that starts Python for each of thirty commands would take minutes."""
