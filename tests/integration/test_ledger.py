@@ -36,7 +36,7 @@ pytestmark = [pytest.mark.integration, pytest.mark.slow, pytest.mark.timeout(900
 
 COMMAND = [sys.executable, "-c", "from devstack.cli import app; app()"]
 RETAIL = repo_root() / "domains" / "retail"
-EVENTS, SAMPLE = 12_000, 200
+EVENTS, SAMPLE = 12_000, 60
 NAME = TOPIC.removeprefix("raw.")
 
 
