@@ -17,8 +17,8 @@ from typer.testing import CliRunner, Result
 
 from dataforge import alerts
 from dataforge.stream.judged import Acceptance
+from dataforge.stream.range_reader import RangeReader
 from dataforge.stream.records import Record, TopicPartition
-from dataforge.stream.topics import RangeReader
 
 from devstack.cli import build
 from devstack.errors import StackError, UsageError

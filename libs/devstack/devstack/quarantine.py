@@ -11,8 +11,9 @@ import msgspec
 
 from dataforge.contracts.names import duration_ms
 from dataforge.stream.judged import REASON, WARNINGS, Stamp, unpack
+from dataforge.stream.range_reader import RangeReader
 from dataforge.stream.records import Record, TopicPartition
-from dataforge.stream.topics import RangeReader, topic_partitions
+from dataforge.stream.topics import topic_partitions
 
 from devstack.errors import StackError, UsageError
 

@@ -6,7 +6,8 @@ from pathlib import Path
 from dataforge import alerts, control
 from dataforge.contracts.model import Domain
 from dataforge.errors import DataForgeError
-from dataforge.stream.topics import JUDGED_MAX_BYTES, RAW_MAX_BYTES, TopicSpec, ensure_topics
+from dataforge.stream.records import JUDGED_MAX_BYTES, RAW_MAX_BYTES
+from dataforge.stream.topics import TopicSpec, ensure_topics
 
 from devstack.errors import StackError
 

@@ -16,8 +16,7 @@ from dataforge.stream.control import Control, ControlTopic
 from dataforge.stream.kafka_alerts import KafkaAlerts
 from dataforge.stream.kafka_log import KafkaLog
 from dataforge.stream.producer import BatchProducer
-from dataforge.stream.records import TopicPartition
-from dataforge.stream.topics import JUDGED_MAX_BYTES
+from dataforge.stream.records import JUDGED_MAX_BYTES, TopicPartition
 from dataforge.stream.work import Source
 
 from quality_worker.breaker import Breakers

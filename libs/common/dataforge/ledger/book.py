@@ -9,8 +9,8 @@ import msgspec
 from dataforge.alerts import TOPIC, Alert, current, decode
 from dataforge.errors import Transient
 from dataforge.stream.kafka_alerts import KafkaAlerts
+from dataforge.stream.range_reader import RangeReader
 from dataforge.stream.records import TopicPartition
-from dataforge.stream.topics import RangeReader
 
 _TP = TopicPartition(TOPIC, 0)
 _ANSWER_S = 10.0

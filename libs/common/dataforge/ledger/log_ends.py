@@ -5,8 +5,8 @@ from collections.abc import Iterable
 from typing import Protocol
 
 from dataforge.errors import DataForgeError, Transient
+from dataforge.stream.range_reader import RangeReader
 from dataforge.stream.records import TopicPartition
-from dataforge.stream.topics import RangeReader
 
 _ANSWER_S = 5.0
 

@@ -28,10 +28,10 @@ from dataforge.runtime.logs import configure_logging
 from dataforge.runtime.settings import ServiceSettings
 from dataforge.runtime.tracing import configure_tracing, stop_tracing
 from dataforge.runtime.watchdog import Watchdog
+from dataforge.stream.connection import AWAY
 from dataforge.stream.faust_app import BatchApp
 from dataforge.stream.lanes import Lanes
 from dataforge.stream.records import TopicPartition
-from dataforge.stream.topics import AWAY
 from dataforge.stream.transport import Consumer
 from dataforge.stream.work import Source
 

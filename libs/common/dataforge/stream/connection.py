@@ -10,7 +10,12 @@ fetcher ended keeps its partitions and gets nothing more, one whose metadata tas
 from typing import Any
 
 from aiokafka.conn import AIOKafkaConnection, CloseReason
-from aiokafka.errors import KafkaConnectionError
+from aiokafka.errors import KafkaConnectionError, KafkaError
+
+AWAY = (KafkaError, OSError, RuntimeError)
+"""What a broker that does not answer raises, a deadline that passed among it (TimeoutError is an OSError). uvloop
+raises the last where a connection is reset under a request.
+"""
 
 _send = AIOKafkaConnection.send
 

@@ -7,8 +7,8 @@ from typing import Generic, TypeVar
 
 from dataforge.errors import Fatal, Transient
 from dataforge.stream.origin import Bounds
+from dataforge.stream.range_reader import RangeReader
 from dataforge.stream.records import Record, TopicPartition
-from dataforge.stream.topics import RangeReader
 
 _READERS = 4
 """Connections of their own, used at the same time while partitions open side by side; then kept for the next time."""

@@ -4,6 +4,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
+RAW_MAX_BYTES = 8 * 1024 * 1024
+JUDGED_MAX_BYTES = RAW_MAX_BYTES + 64 * 1024
+"""A judged record is its raw record and the stamp, so it must fit wherever the raw one did."""
+
 
 class Record(Protocol):
     """One Kafka record as the consumer returns it; aiokafka's `ConsumerRecord` fits without a copy."""

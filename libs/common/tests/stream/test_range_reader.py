@@ -7,8 +7,8 @@ from aiokafka.errors import KafkaError, OffsetOutOfRangeError
 
 from dataforge.errors import Fatal, Transient
 from dataforge.stream import topics
+from dataforge.stream.range_reader import RangeReader
 from dataforge.stream.records import LogRecord, TopicPartition
-from dataforge.stream.topics import RangeReader
 
 TP = TopicPartition("raw.a", 0)
 

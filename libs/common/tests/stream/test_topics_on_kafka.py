@@ -6,8 +6,9 @@ import pytest
 
 from dataforge.errors import Fatal, Transient
 from dataforge.stream.producer import BatchProducer
+from dataforge.stream.range_reader import RangeReader
 from dataforge.stream.records import TopicPartition
-from dataforge.stream.topics import RangeReader, TopicSpec, end_offsets, ensure_topics, topic_ids
+from dataforge.stream.topics import TopicSpec, end_offsets, ensure_topics, topic_ids
 
 pytestmark = pytest.mark.integration
 
