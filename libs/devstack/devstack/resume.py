@@ -7,10 +7,11 @@ from contextlib import asynccontextmanager
 import msgspec
 from tenacity import retry, retry_if_exception_type, stop_after_delay, wait_fixed
 
-from dataforge.alerts import Alert, AlertSink
+from dataforge.alerts import Alert
 from dataforge.control import Paused, Resumed, alert_of
 from dataforge.errors import Transient
 from dataforge.stream.control import Control, ControlTopic
+from dataforge.stream.kafka_alerts import KafkaAlerts
 from dataforge.stream.producer import BatchProducer
 from dataforge.stream.topics import end_offsets, topic_partitions
 
@@ -52,20 +53,21 @@ async def paused(bootstrap: str) -> list[Paused]:
 
 
 @retry(retry=retry_if_exception_type(Transient), stop=stop_after_delay(_ALERT_S), wait=wait_fixed(0.5), reraise=True)
-async def _send(alerts: AlertSink, alert: Alert) -> None:
+async def _send(alerts: KafkaAlerts, alert: Alert) -> None:
     await alerts.send(alert)
 
 
 @asynccontextmanager
-async def _control(bootstrap: str) -> AsyncIterator[tuple[Control, AlertSink]]:
+async def _control(bootstrap: str) -> AsyncIterator[tuple[Control, KafkaAlerts]]:
     producer, topic = BatchProducer(bootstrap, client_id="dataforge-resume"), ControlTopic(bootstrap)
-    control = Control(producer, topic.read_from)
+    control, alerts = Control(producer, topic.read_from), KafkaAlerts(bootstrap)
     await producer.start()
     try:
         try:
             await topic.open(control)
-            yield control, AlertSink(producer)
+            yield control, alerts
         finally:
+            await alerts.close()
             await topic.close()
     finally:
         await producer.stop()

@@ -21,11 +21,11 @@ class Assignor(RoundRobinPartitionAssignor):
 
     def __init__(self) -> None:
         self._asked = 0
-        self._shared: bytes | None = None
+        self._shared = b""
 
     def differs(self, cluster: Any, topics: Iterable[str]) -> bool:
-        """Were other partitions shared than the cluster has? Never before the first assignment."""
-        return self._shared is not None and self._shared != _fingerprint(cluster, topics)
+        """Were other partitions shared than the cluster has? Not before the first sharing, or where it left no note."""
+        return bool(self._shared) and self._shared != _fingerprint(cluster, topics)
 
     def ask(self) -> None:
         """Let the next join differ from the last: Kafka answers one that says the same with the same assignment."""

@@ -76,8 +76,10 @@ class BatchApp(faust.App):
             "autodiscover": False,
             "broker": [f"kafka-batch://{server}" for server in servers],
             "broker_max_poll_records": 2000,
-            # After it, Faust's recovery would leave a partition that is still opening, and never resume.
+            # After these, Faust's recovery would leave a partition that is still opening and never resume, and aiokafka
+            # would leave the group of a process that does not poll meanwhile. The watchdog is for those that hang.
             "broker_request_timeout": _NEVER_S,
+            "broker_max_poll_interval": _NEVER_S,
             "consumer_max_fetch_size": MAX_FETCH_BYTES,
             "store": "memory://",
             "stream_buffer_maxsize": 2,  # batches, not records

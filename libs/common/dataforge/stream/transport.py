@@ -47,6 +47,8 @@ _faust_logger = logging.getLogger("faust.transport")
 
 POLL_S = 1.0
 """Longest wait of one poll; data, and room in a full lane, end it at once."""
+METADATA_AGE_MS = 30_000
+"""How late a member may be to notice that a topic has grown, or is back."""
 FETCH_WAIT_MS = 50
 """How long the broker may hold a fetch: Faust's fixed 1,500 ms lets an idle partition block a lagging one."""
 
@@ -121,6 +123,7 @@ class Consumer(faust_consumer.Consumer):
             session_timeout_ms=int(conf.broker_session_timeout * 1000),
             rebalance_timeout_ms=int(conf.broker_rebalance_timeout * 1000),
             heartbeat_interval_ms=int(conf.broker_heartbeat_interval * 1000),
+            metadata_max_age_ms=METADATA_AGE_MS,
         )
         await self._kafka.start()
         if conf.consumer_group_instance_id:

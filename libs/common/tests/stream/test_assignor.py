@@ -1,5 +1,7 @@
 """Sharing notes what there was to share, for each member's own topics."""
 
+from aiokafka.coordinator.protocol import ConsumerProtocolMemberAssignment
+
 from dataforge.stream.assignor import Assignor
 
 
@@ -34,6 +36,12 @@ def test_a_topic_that_was_away_differs_once_it_is_back_and_when_it_grows() -> No
     assert not member.differs(Cluster(a=2), ["a", "b"])
     assert member.differs(Cluster(a=2, b=1), ["a", "b"])
     assert member.differs(Cluster(a=3), ["a", "b"])
+
+
+def test_a_leader_that_leaves_no_note_is_of_another_release() -> None:
+    member = Assignor()
+    member.on_assignment(ConsumerProtocolMemberAssignment(0, [], b""))
+    assert not member.differs(Cluster(a=1), ["a"])
 
 
 def test_members_of_two_releases_mind_their_own_topics_only() -> None:
