@@ -39,6 +39,8 @@ def build(settings: QualitySettings) -> StreamApp:
     alerts = KafkaAlerts(settings.kafka)
     breakers = Breakers(settings.limits, control, alerts) if settings.limits else None
     sources = judge_and_quarantine(events, producer, log, store, breakers)
+    contracts = [event.contract for event in events]
+    topics = [topic for c in contracts for topic in (c.raw_topic, c.judged_topic, c.quarantine_topic)]
     return StreamApp(
         "quality-worker",
         settings,
@@ -48,7 +50,7 @@ def build(settings: QualitySettings) -> StreamApp:
             store.open,
             producer.start,
             lambda: control_topic.open(control),
-            lambda: log.topic_ids([topic for source in sources for topic in source.topics]),
+            lambda: log.topic_ids(topics),
         ],
         shutdown=[control_topic.close, alerts.close, producer.stop, log.close, store.close],
     )

@@ -2,7 +2,8 @@
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Path, Query
@@ -33,6 +34,9 @@ _AT_ONCE = 2
 
 _FURTHEST_MS = 24 * 3_600_000
 """How far back an event id may be looked for: every judged record since is read. For all time there is the lake."""
+
+_SEARCH_S = 30.0
+"""Longest time one search may keep others waiting."""
 
 _EXAMPLE = {
     "topic": "raw.retail.purchase.v1", "partition": 3, "offset": 4711, "appended": "2026-01-05T10:00:41.250Z",
@@ -84,13 +88,9 @@ def router(
         return Finder(domain, event, catalogue.plan(event), state, observer, past)
 
     async def follow(find: Finder, topic: str, partition: int, offset: int) -> ReceiptAnswer:
-        try:
+        with _answering(topic):
             async with slots:
                 return answer(topic, partition, await find.receipt(partition, offset))
-        except NoSuchRecord as error:
-            raise ApiError(404, "unknown_offset", str(error), "an offset is what the producer was told") from None
-        except DataForgeError as error:
-            raise _away(error) from error
 
     @routes.get("/receipts/{topic}/{partition}/{offset}", summary="What became of one record", responses=_RESPONSES)
     async def receipt(
@@ -125,11 +125,9 @@ def router(
         searched: list[SearchedPartition] = []
         for one in events_of(asked, event):
             find, topic = finder(asked, one), one.contract.raw_topic
-            try:
-                async with slots:
+            with _answering(topic):
+                async with slots, asyncio.timeout(_SEARCH_S):
                     places, looked = await find.search(event_id, from_ms)
-            except DataForgeError as error:
-                raise _away(error) from error
             searched += [_searched(topic, each) for each in looked]
             receipts += [await follow(find, topic, partition, offset) for partition, offset in places]
         return SearchAnswer(event_id=event_id, since=instant(from_ms), searched=searched, receipts=receipts)
@@ -144,6 +142,20 @@ def _search_from(since: str) -> int:
         hint = "at most 24h ago; one record's topic, partition and offset have no such limit"
         raise ApiError(422, "bad_parameter", f"since: {since!r} is too long ago", hint)
     return from_ms
+
+
+@contextmanager
+def _answering(topic: str) -> Iterator[None]:
+    """*Raises* `ApiError` for whatever keeps a question about the topic from being answered."""
+    try:
+        yield
+    except NoSuchRecord as error:
+        raise ApiError(404, "unknown_offset", str(error), "an offset is what the producer was told") from None
+    except TimeoutError:
+        hint = "look in a shorter time: since=5m"
+        raise ApiError(503, "unavailable", f"{topic}: more than is read in {_SEARCH_S:.0f} s", hint) from None
+    except DataForgeError as error:
+        raise _away(error) from error
 
 
 def _away(error: DataForgeError) -> ApiError:

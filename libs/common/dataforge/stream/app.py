@@ -123,7 +123,9 @@ class StreamApp:
             starting.result()
             return not stop.is_set()
         starting.cancel()
-        await asyncio.wait([starting], timeout=STOP_DEADLINE_S)
+        _, late = await asyncio.wait([starting], timeout=STOP_DEADLINE_S)
+        if late:  # the loop would wait for it at its end
+            process.die(process.EXIT_STOPPED)
         return False
 
     async def _begin(self) -> None:

@@ -7,10 +7,10 @@ from contextlib import suppress
 from typing import Protocol
 
 import msgspec
+from msgspec.structs import replace
 
 from dataforge.control import NEVER, TOPIC, Command, Lift, Paused, Pauses, decode, encode
 from dataforge.errors import DataForgeError, Fatal, Transient
-from dataforge.runtime import process
 from dataforge.stream.kafka_log import KafkaLog
 from dataforge.stream.records import Record, TopicPartition
 
@@ -79,18 +79,13 @@ class Control:
         self.next = record.offset + 1
 
     async def follow(self) -> None:
-        """Until cancelled. While the topic cannot be read, what was known holds.
-
-        *Raises* `Fatal` where the log was replaced: what is paused is not known any more.
-        """
+        """Until cancelled. While the topic cannot be read, what was known holds; also where its log was replaced."""
         told = False
         while True:
             await asyncio.sleep(FOLLOW_S)
             try:
-                await self.refresh()
+                await self._look()
                 told = False
-            except Fatal:
-                raise
             except DataForgeError as error:
                 if not told:
                     logger.warning("%s cannot be read, so pauses and resumes are not noticed: %s", TOPIC, error)
@@ -99,12 +94,27 @@ class Control:
                 # A view that no longer follows would look like one in which nothing is paused or resumed.
                 logger.exception("a look at %s failed", TOPIC)
 
+    async def _look(self) -> None:
+        try:
+            await self.refresh()
+        except Fatal as error:
+            logger.error("%s; what is paused is said again, and stays so", error)
+            await self._say_again()
+
+    async def _say_again(self) -> None:
+        for pause in self.paused:
+            # A resume that is in the new log already is newer than all of these.
+            await self._producer.send(*CONTROL, [(pause.topic.encode(), encode(replace(pause, seen=0)), [])])
+        anew = Control(self._producer, self._read_from)
+        await anew.refresh()
+        self._pauses, self.next = anew._pauses, anew.next
+
 
 class ControlTopic:
     """Kafka's part: a connection that is kept, and made anew after an error."""
 
-    def __init__(self, bootstrap: str, fail: Callable[[str, BaseException], None] = process.fail) -> None:
-        self._log, self._fail = KafkaLog(bootstrap), fail
+    def __init__(self, bootstrap: str) -> None:
+        self._log = KafkaLog(bootstrap)
         self._following: asyncio.Task[None] | None = None
 
     async def open(self, control: Control) -> None:
@@ -112,11 +122,6 @@ class ControlTopic:
         await self._log.topic_ids([TOPIC])
         await control.refresh()
         self._following = asyncio.create_task(control.follow(), name=f"follow {TOPIC}")
-        self._following.add_done_callback(self._followed)
-
-    def _followed(self, following: asyncio.Task[None]) -> None:
-        if not following.cancelled() and (error := following.exception()) is not None:
-            self._fail(f"following {TOPIC}", error)
 
     async def close(self) -> None:
         if self._following is not None:

@@ -86,18 +86,20 @@ class Lanes:
         A failed open ends the process. A server that is away is waited for; a call that hangs is the watchdog's.
         """
         await self.close()
-        self._opening = asyncio.create_task(self._open_all([TopicPartition(*tp) for tp in tps]))
+        opening = self._opening = asyncio.create_task(self._open_all([TopicPartition(*tp) for tp in tps]))
         try:
-            await self._opening
-        except asyncio.CancelledError:
-            if self._opening is None:
-                return None
-            self._opening.cancel()
-            raise
+            await opening
+        except asyncio.CancelledError as error:
+            if (task := asyncio.current_task()) is not None and task.cancelling():
+                opening.cancel()
+                raise
+            if self._opening is opening:
+                self._fail("open", error)  # by nobody: else whoever waits for it would wait for ever
+            return None
         except Exception as error:  # noqa: BLE001 - see Guarantees
             self._fail("open", error)
             return None
-        if self._opening is None:  # closed between the last open and this line
+        if self._opening is not opening:  # closed between the last open and this line
             return None
         self._opening = None
         self.ready = True

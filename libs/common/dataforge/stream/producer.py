@@ -16,9 +16,9 @@ from aiokafka.producer.message_accumulator import BatchBuilder
 
 from dataforge.errors import Fatal, Transient
 from dataforge.runtime import metrics
-from dataforge.stream.connection import tell_of_resets
+from dataforge.stream.connection import survive_resets
 
-tell_of_resets()
+survive_resets()
 
 
 class BatchProducer:
@@ -54,9 +54,11 @@ class BatchProducer:
         )
         try:
             await producer.start()
-        except KafkaError as error:
+        except BaseException as error:
             await producer.stop()
-            raise Transient(f"Kafka at {self._bootstrap} does not answer: {error}") from error
+            if isinstance(error, KafkaError):
+                raise Transient(f"Kafka at {self._bootstrap} does not answer: {error}") from error
+            raise
         self._producer = producer
 
     async def stop(self) -> None:

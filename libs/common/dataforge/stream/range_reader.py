@@ -6,17 +6,26 @@ from typing import Any
 from uuid import uuid4
 
 from aiokafka import AIOKafkaConsumer, ConsumerRecord
-from aiokafka.errors import OffsetOutOfRangeError, for_code
+from aiokafka.errors import (
+    ClusterAuthorizationFailedError,
+    OffsetOutOfRangeError,
+    TopicAuthorizationFailedError,
+    UnsupportedVersionError,
+    for_code,
+)
 from aiokafka.structs import TopicPartition as KafkaTopicPartition
 
 from dataforge.errors import Fatal, Transient
-from dataforge.stream.connection import AWAY, tell_of_resets
+from dataforge.stream.connection import AWAY, survive_resets
 from dataforge.stream.metadata import TopicIdsRequest
 from dataforge.stream.records import JUDGED_MAX_BYTES, TopicPartition
 
-tell_of_resets()
+survive_resets()
 
 _STOP_S = 2
+_ANSWER_MS = 10_000
+"""Well below the stall limit, which a call with a few questions must not reach because Kafka is away."""
+_REFUSED = (TopicAuthorizationFailedError, ClusterAuthorizationFailedError, UnsupportedVersionError)
 _STANDSTILL_S = 30
 """A reading that brings nothing for this long, though there is more, is given up."""
 
@@ -38,6 +47,7 @@ class RangeReader:
             enable_auto_commit=False,
             auto_offset_reset="none",
             isolation_level="read_committed",
+            request_timeout_ms=_ANSWER_MS,
             fetch_max_wait_ms=50,
             max_partition_fetch_bytes=JUDGED_MAX_BYTES,
         )
@@ -146,5 +156,7 @@ async def _stop(consumer: AIOKafkaConsumer) -> None:
 async def _or_transient(asked: Any) -> Any:
     try:
         return await asked
+    except _REFUSED as error:
+        raise Fatal(f"Kafka refused: {error!r}. Waiting will not mend it: look at its ACLs and its version") from error
     except AWAY as error:
         raise Transient(f"Kafka did not answer: {error!r}") from error

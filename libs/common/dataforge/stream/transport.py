@@ -33,7 +33,7 @@ from faust.types.tuples import ConsumerMessage
 from dataforge.errors import Fatal
 from dataforge.runtime import metrics
 from dataforge.stream.assignor import Assignor
-from dataforge.stream.connection import tell_of_resets
+from dataforge.stream.connection import survive_resets
 from dataforge.stream.heartbeat import naming
 from dataforge.stream.records import RecordBatch, TopicPartition
 
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from dataforge.stream.faust_app import BatchApp
 
 logger = logging.getLogger(__name__)
-tell_of_resets()
+survive_resets()
 _faust_logger = logging.getLogger("faust.transport")
 """Faust's services log their comings and goings through it; see `configure_logging`."""
 
@@ -49,6 +49,8 @@ POLL_S = 1.0
 """Longest wait of one poll; data, and room in a full lane, end it at once."""
 METADATA_AGE_MS = 30_000
 """How late a member may be to notice that a topic has grown, or is back."""
+SHARE_AGAIN_S = 60.0
+"""Whoever leads may know less than this member for a while: asking more often would only cost rebalances."""
 FETCH_WAIT_MS = 50
 """How long the broker may hold a fetch: Faust's fixed 1,500 ms lets an idle partition block a lagging one."""
 
@@ -70,7 +72,10 @@ class _Listener(ConsumerRebalanceListener):
         generation = consumer.kafka._coordinator.generation
         consumer.app.consumer_generation_id = generation
         metrics.REBALANCES.inc()
+        consumer.standing_still("rebalance")
         try:
+            if not assigned:  # else Faust has them opened, by `perform_seek`
+                await consumer.lanes.open([])
             await consumer.on_partitions_assigned({TP(*tp) for tp in assigned}, generation)
         except Exception as error:  # noqa: BLE001 - aiokafka would log it and go on
             consumer.fail("assignment", error)
@@ -92,6 +97,8 @@ class Consumer(faust_consumer.Consumer):
         self._taken: dict[KafkaTopicPartition, int] = {}
         self._suspended: int | None = None
         self._assignor = Assignor()
+        self._share_again_s = 0.0
+        """Of the loop's clock: not before."""
 
     @property
     def kafka(self) -> Any:
@@ -103,7 +110,7 @@ class Consumer(faust_consumer.Consumer):
 
     async def on_start(self) -> None:
         conf = self.app.conf
-        self._standing_still("first assignment")
+        self.standing_still("first assignment")
         self.lanes.seek = self._seek_now
         self._kafka = AIOKafkaConsumer(
             client_id=conf.broker_client_id,
@@ -138,14 +145,14 @@ class Consumer(faust_consumer.Consumer):
         """Nothing: `on_stop` closes."""
 
     def stop_flow(self) -> None:
-        self._standing_still("rebalance")
+        self.standing_still("rebalance")
         super().stop_flow()
 
     def resume_flow(self) -> None:
         self._going_on()
         super().resume_flow()
 
-    def _standing_still(self, why: str) -> None:
+    def standing_still(self, why: str) -> None:
         if self._suspended is None:
             self._suspended = self.app.watchdog.begin(why)
 
@@ -172,7 +179,7 @@ class Consumer(faust_consumer.Consumer):
         """
         self._going_on()  # each call of an open is watched, and waiting for a server is no stall
         seeks = await self.lanes.open(self.assignment())
-        self._standing_still("rebalance")
+        self.standing_still("rebalance")
         if seeks is None:
             raise IllegalStateError("rebalanced while the partitions opened")
         for tp, offset in seeks.items():
@@ -279,12 +286,14 @@ class Consumer(faust_consumer.Consumer):
 
     async def share_anew(self) -> None:
         """Have the group share its partitions again if there are others now than it shared; see `assignor`."""
-        client, topics = self.kafka._client, self.lanes.topics
-        if not self._assignor.differs(client.cluster, topics):
+        client, topics, now_s = self.kafka._client, self.lanes.topics, asyncio.get_running_loop().time()
+        joining = self.kafka._subscription.reassignment_in_progress
+        if joining or now_s < self._share_again_s or not self._assignor.differs(client.cluster, topics):
             return
         await client.force_metadata_update()  # where a topic is only unknown for a moment, nobody needs to share
         if self._assignor.differs(client.cluster, topics):
             logger.info("the group has shared other partitions than there are now; joining anew")
+            self._share_again_s = now_s + SHARE_AGAIN_S
             self._assignor.ask()
             self.kafka._coordinator.request_rejoin()
 

@@ -5,6 +5,7 @@ from types import SimpleNamespace
 from typing import Any, Never
 
 import pytest
+from aiokafka.client import AIOKafkaClient
 from aiokafka.conn import AIOKafkaConnection
 from aiokafka.errors import KafkaConnectionError
 from aiokafka.protocol.metadata import MetadataRequest
@@ -57,3 +58,12 @@ async def test_a_consumer_whose_background_task_ended_says_so(which: str | None)
         with pytest.raises(KeyError):
             consumer.check()
     assert all(task.exception() in (None, problem) for task in (fetching, leaders))
+
+
+async def test_metadata_that_nobody_gives_is_not_asked_for_again_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("dataforge.stream.connection.REST_S", 0.05)
+    client: Any = AIOKafkaClient(bootstrap_servers="localhost:1")
+    loop = asyncio.get_running_loop()
+    began_s = loop.time()
+    assert not await client._metadata_update(client.cluster, [])
+    assert loop.time() >= began_s + 0.04

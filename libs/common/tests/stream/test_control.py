@@ -157,17 +157,34 @@ async def test_following_goes_on_whatever_a_look_met(monkeypatch: pytest.MonkeyP
     assert not met
 
 
-async def test_a_view_whose_log_was_replaced_ends_and_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("resumed", [False, True])
+async def test_what_is_paused_is_said_again_where_the_log_was_replaced(
+    monkeypatch: pytest.MonkeyPatch, resumed: bool
+) -> None:
     monkeypatch.setattr("dataforge.stream.control.FOLLOW_S", 0)
     log = MemoryLog()
-    await log.send(*CONTROL, [(b"raw.a", encode(paused()), [])])
-    control = Control(log, log.read_from)
+    for _ in range(3):
+        await log.send(*CONTROL, [(b"raw.a", encode(paused()), [])])
+
+    async def read_from(tp: TopicPartition, offset: int) -> AsyncIterator[Sequence[Record]]:
+        if offset > len(log.records(tp)):
+            raise Fatal("the log was replaced")
+        async for records in log.read_from(tp, offset):
+            yield records
+
+    control = Control(log, read_from)
     await control.refresh()
-
-    def replaced(_tp: TopicPartition, _offset: int) -> AsyncIterator[Sequence[Record]]:
-        raise Fatal("the log was replaced")
-
-    control._read_from = replaced
-    with pytest.raises(Fatal, match="was replaced"):
-        await control.follow()
-    assert control.pause_of("raw.a") == paused()
+    log = control._producer = MemoryLog()
+    if resumed:
+        await log.send(*CONTROL, [(b"raw.a", encode(Resumed(topic="raw.a", at_ms=5)), [])])
+    following = asyncio.create_task(control.follow())
+    async with asyncio.timeout(10):
+        while control.next > 2 or not log.records(CONTROL):
+            assert resumed or control.pause_of("raw.a") is not None
+            await asyncio.sleep(0)
+    following.cancel()
+    await asyncio.wait([following])
+    assert (control.pause_of("raw.a") is None) == resumed
+    fresh = Control(log, read_from)
+    await fresh.refresh()
+    assert (fresh.pause_of("raw.a") is None) == resumed
