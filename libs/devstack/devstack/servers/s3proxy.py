@@ -36,7 +36,7 @@ def s3proxy(
     paths: StackPaths, ports: Mapping[str, int], class_path: str, secrets: Secrets, env: Mapping[str, str]
 ) -> Program:
     folder = paths.of(NAME)
-    options = (f"-Dlogback.configurationFile={folder / 'logback.xml'}", "-XX:+UseSerialGC")
+    options = (f"-Dlogback.configurationFile={folder / 'logback.xml'}",)
     java = java_command(class_path, "org.gaul.s3proxy.Main", heap_mib=256, options=options)
     return Program(
         name=NAME,
