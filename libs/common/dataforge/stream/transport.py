@@ -15,7 +15,7 @@ What differs from Faust's own consumer:
 
 import asyncio
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from aiokafka import AIOKafkaConsumer
@@ -45,6 +45,11 @@ survive_resets()
 _faust_logger = logging.getLogger("faust.transport")
 """Faust's services log their comings and goings through it; see `configure_logging`."""
 
+FEW = 200
+REST_S = 0.01
+"""While a poll brings fewer than `FEW` records, fetches begin this far apart. The log would hand records out one by one
+as they come, each with a fetch, a take and a produce of its own: a machine that only does a thousand events a second.
+"""
 POLL_S = 1.0
 """Longest wait of one poll; data, and room in a full lane, end it at once."""
 METADATA_AGE_MS = 30_000
@@ -97,6 +102,8 @@ class Consumer(faust_consumer.Consumer):
         self._taken: dict[KafkaTopicPartition, int] = {}
         self._suspended: int | None = None
         self._assignor = Assignor()
+        self._busy = False
+        """The last poll brought more than a few records."""
         self._share_again_s = 0.0
         """Of the loop's clock: not before."""
 
@@ -133,9 +140,26 @@ class Consumer(faust_consumer.Consumer):
             metadata_max_age_ms=METADATA_AGE_MS,
         )
         await self._kafka.start()
+        fetcher = self._kafka._fetcher
+        fetcher._get_actions_per_node = self._paced(fetcher._get_actions_per_node)
         if conf.consumer_group_instance_id:
             coordinator = self._kafka._coordinator
             coordinator._send_req = naming(coordinator._send_req, conf.consumer_group_instance_id, self.fail)
+
+    def _paced(self, next_actions: Callable[[Any], Any]) -> Callable[[Any], Any]:
+        """The next fetches of aiokafka, or that there are none yet and how long to wait for them; see `REST_S`."""
+        now_s, fetched_s = asyncio.get_running_loop().time, 0.0
+
+        def paced(assignment: Any) -> Any:
+            nonlocal fetched_s
+            if not self._busy and (left_s := fetched_s + REST_S - now_s()) > 0:
+                return [], {}, left_s, False, []
+            actions = next_actions(assignment)
+            if actions[0]:
+                fetched_s = now_s()
+            return actions
+
+        return paced
 
     async def on_stop(self) -> None:
         if self._kafka is not None:
@@ -223,6 +247,7 @@ class Consumer(faust_consumer.Consumer):
                     partitions, timeout=0, max_records=self.app.conf.broker_max_poll_records
                 )
             if fetched:
+                self._busy = sum(map(len, fetched.values())) >= FEW
                 return [batch for tp, records in fetched.items() if (batch := self._stamp(tp, records)) is not None]
         # The fetcher wakes its waiters when data came in; no await lies between the look above and this line.
         waiter = fetcher._create_fetch_waiter()

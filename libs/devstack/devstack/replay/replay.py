@@ -25,7 +25,7 @@ from devstack.replay.timeline import Timeline
 
 TOPIC = "raw.retail.purchase.v1"
 CHUNK = 10_000
-TICK_S = 0.005
+TICK_S = 0.01
 
 
 @dataclass(frozen=True, slots=True)
