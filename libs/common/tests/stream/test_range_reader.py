@@ -6,7 +6,6 @@ import pytest
 from aiokafka.errors import KafkaError, OffsetOutOfRangeError
 
 from dataforge.errors import Fatal, Transient
-from dataforge.stream import topics
 from dataforge.stream.range_reader import RangeReader
 from dataforge.stream.records import LogRecord, TopicPartition
 
@@ -71,7 +70,7 @@ async def test_a_consumer_that_brings_nothing_is_given_up(monkeypatch: pytest.Mo
         async def getmany(self, partition: Any, **_: Any) -> dict[Any, list[LogRecord]]:
             return {}
 
-    monkeypatch.setattr(topics, "_STANDSTILL_S", -1)
+    monkeypatch.setattr("dataforge.stream.range_reader._STANDSTILL_S", -1)
     with pytest.raises(Transient, match="brings nothing"):
         await read(Stuck([1], 2, []), 1, 2)
     assert await read(Consumer([1, 3, 4, 8], 12, []), 1, 12) == [1, 3, 4, 8]

@@ -221,7 +221,6 @@ async def test_a_second_worker_takes_a_share_and_gives_it_back(kafka: str, topic
     async with workers(kafka, topic, tmp_path, 3, static=False) as group:
         for worker in group:
             await until(worker.ready, "ready")
-        # The third has the fourth partition or none with more workers than partitions: ready all the same.
         await produce(kafka, topic, 500, rate=5_000)
         assert await group[0].end(signal.SIGTERM) == 0
         await produce(kafka, topic, 500, rate=5_000)
@@ -229,6 +228,14 @@ async def test_a_second_worker_takes_a_share_and_gives_it_back(kafka: str, topic
         await until(lambda: all_read(group[0].database, ends), "everything read", 30)
     rows = read(group[0].database, "SELECT partition, count(*), count(DISTINCT offset) FROM seen GROUP BY 1")
     assert rows == [(partition, 1000, 1000) for partition in range(PARTITIONS)]
+
+
+async def test_a_worker_that_gets_no_partition_is_ready(kafka: str, tmp_path: Path) -> None:
+    topic = f"test.{uuid4().hex[:8]}"
+    await ensure_topics(kafka, [TopicSpec(topic, 1)])
+    async with workers(kafka, topic, tmp_path, 2, static=False) as group:
+        for worker in group:
+            await until(worker.ready, "ready")
 
 
 async def test_a_position_outside_of_the_log_ends_the_process_and_says_so(
