@@ -66,9 +66,6 @@ class ServiceSettings(BaseSettings):
         description="OTLP/HTTP collector that takes the traces; unset means none are exported",
         examples=["http://localhost:4318"],
     )
-    trace_ratio: float = Field(
-        default=1 / 1000, ge=0, le=1, description="Share of events traced, chosen by a hash of the event id"
-    )
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(default="INFO", description="Least level logged")
     instance: str | None = Field(
         default=None,

@@ -15,7 +15,7 @@ def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_defaults_need_nothing() -> None:
     settings = load_settings(ServiceSettings)
     assert settings.s3_endpoint is None
-    assert settings.trace_ratio == 1 / 1000
+    assert settings.stall_limit_s == 60
 
 
 def test_domains_is_a_path_list(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -36,7 +36,7 @@ def test_several_bootstrap_servers(monkeypatch: pytest.MonkeyPatch) -> None:
         ("DATAFORGE_REDIS_URL", "http://x"),
         ("DATAFORGE_S3_ENDPOINT", "localhost:9000"),
         ("DATAFORGE_ADMIN_PORT", "99999"),
-        ("DATAFORGE_TRACE_RATIO", "2"),
+        ("DATAFORGE_STALL_LIMIT_S", "0"),
         ("DATAFORGE_LOG_LEVEL", "LOUD"),
         ("DATAFORGE_INSTANCE", "no spaces"),
     ],
@@ -57,7 +57,7 @@ def test_all_bad_variables_are_named_at_once(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("DATAFORGE_KAFKA", "nowhere")
-    monkeypatch.setenv("DATAFORGE_TRACE_RATIO", "2")
+    monkeypatch.setenv("DATAFORGE_STALL_LIMIT_S", "0")
     with pytest.raises(SystemExit):
         load_settings(ServiceSettings)
     assert len(capsys.readouterr().err.splitlines()) == 2
