@@ -102,6 +102,8 @@ def properties(data: PurePath, ports: Mapping[str, int], proxy: str = "") -> dic
         "unclean.leader.election.enable": "false",
         "log.message.timestamp.type": "LogAppendTime",
         "log.retention.hours": _RETENTION_HOURS,
+        # a broker that was killed reads what it had not flushed, and it flushes a segment when it is full (1 GiB)
+        "log.segment.bytes": 32 * 1024 * 1024,
         "message.max.bytes": MESSAGE_MAX_BYTES,
         "replica.fetch.max.bytes": MESSAGE_MAX_BYTES,
         "num.partitions": 1,
