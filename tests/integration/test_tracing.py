@@ -1,20 +1,17 @@
 """One event's trace, walked through every service: from the replayer's send to the push over WebSocket."""
 
 import asyncio
+import os
+import sys
 from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
-from dataforge.runtime.tracing import configure_tracing, stop_tracing
 from dataforge.testing.otlp import OtlpReceiver, ReceivedSpan
 
-from devstack.commands.replaying import horizons
 from devstack.demo.latency import watching
-from devstack.replay.purchases import read_purchases
-from devstack.replay.replay import Options, replay
-from devstack.replay.send import make_producer
 from devstack.stack import Stack
 
 RETAIL = Path(__file__).parents[2] / "domains" / "retail"
@@ -39,16 +36,20 @@ def whole(spans: Sequence[ReceivedSpan]) -> list[str]:
 
 async def test_a_trace_goes_through_every_service(tmp_path: Path) -> None:
     async with OtlpReceiver() as receiver:
-        env = {"DATAFORGE_OTLP_ENDPOINT": receiver.endpoint, "DATAFORGE_TRACE_RATIO": "1"}
+        env = {"DATAFORGE_OTLP_ENDPOINT": receiver.endpoint}
         stack = await asyncio.to_thread(Stack.start, tmp_path, [RETAIL], env=env)
         try:
             reach = stack.endpoints()
-            configure_tracing("replayer", receiver.endpoint)
-            async with watching(reach.ws_url, reach.api_token), make_producer(reach.kafka) as producer:
-                await replay(producer, read_purchases(200), Options(rate=100, trace_ratio=0.1), horizons())
+            async with watching(reach.ws_url, reach.api_token):
+                # A process of its own, as OpenTelemetry has one provider a process, and this one has other tests.
+                replaying = await asyncio.create_subprocess_exec(
+                    *(sys.executable, "-m", "devstack", "replay", "--events", "200", "--rate", "100"),
+                    *("--trace", "10%", "--data", str(tmp_path)),
+                    env=os.environ | env,
+                )
+                assert await replaying.wait() == 0
                 await receiver.wait_for(lambda spans: bool(whole(spans)), deadline_s=60)
         finally:
-            await asyncio.to_thread(stop_tracing)
             await asyncio.to_thread(stack.stop)
     spans = {
         (span.service, span.name): span

@@ -31,6 +31,7 @@ COMMANDS: Mapping[str, str] = {
     "quarantine": "What was rejected, why, and how much of it.",
     "resume": "Judge a topic again that too many rejections have paused.",
     "domain": "Check a domain folder.",
+    "bench": "Measure the platform beside its peers.",
     "chaos": "Break a stack in every way while events flow, and prove that nothing is lost or counted twice.",
 }
 """Name -> help in the overview. A command whose module is not installed is not listed."""

@@ -1,0 +1,69 @@
+"""A contestant's process: what it said, and what it cost with all its threads and child processes."""
+
+import asyncio
+import os
+import signal
+import subprocess
+import tempfile
+import time
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import NamedTuple
+
+import msgspec
+
+from devstack.errors import StackError
+
+_LOOK_S = 0.01
+_PATIENCE_S = 600.0
+
+
+class Cost(NamedTuple):
+    cpu_s: float
+    wall_s: float
+    """Until it was done, where somebody else says when; else until its end."""
+    peak_mib: float
+    said: str
+    """Its standard output."""
+
+    @property
+    def answer(self) -> str:
+        """Of the last line. *Raises* `msgspec.DecodeError` where that is none."""
+        return msgspec.json.decode(self.said.splitlines()[-1] if self.said else "", type=_Answer).answer
+
+
+class _Answer(msgspec.Struct):
+    answer: str
+
+
+async def cost_of(
+    command: Sequence[str], env: Mapping[str, str], done: Callable[[], Awaitable[bool]] | None = None
+) -> Cost:
+    """Run it to its end; one that goes on for ever is asked to end once it is `done`.
+
+    *Raises* `StackError` where it fails, or takes too long.
+    """
+    with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as errors:
+        began_s = time.monotonic()
+        process = subprocess.Popen(command, env=dict(env), stdout=out, stderr=errors)  # noqa: ASYNC220 - for `wait4`
+        done_s: float | None = None
+        try:
+            while not (ended := os.wait4(process.pid, os.WNOHANG))[0]:  # noqa: ASYNC222 - it does not wait
+                if time.monotonic() > began_s + _PATIENCE_S:
+                    raise StackError(f"{command[0]} … does not end within {_PATIENCE_S:.0f} s")
+                if done is not None and done_s is None and await done():
+                    done_s = time.monotonic()
+                    process.send_signal(signal.SIGTERM)
+                await asyncio.sleep(_LOOK_S)
+        except BaseException:
+            process.kill()
+            process.wait()
+            raise
+        ended_s, (_, status, used) = time.monotonic(), ended
+        process.returncode = os.waitstatus_to_exitcode(status)
+        if process.returncode:
+            errors.seek(0)
+            said = errors.read()[-2000:].decode(errors="replace")
+            raise StackError(f"{' '.join(command)} ended with {process.returncode}: {said}")
+        out.seek(0)
+        wall_s = (done_s or ended_s) - began_s
+        return Cost(used.ru_utime + used.ru_stime, wall_s, used.ru_maxrss / 1024, out.read().decode())
