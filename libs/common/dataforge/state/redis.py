@@ -92,8 +92,8 @@ class RedisState:
 
     async def _load(self, name: str, partition: int, lateness_ms: int) -> Loaded:
         keys = Keys.of(name, partition)
-        # No MULTI, which a full Redis 7 refuses: whoever claimed the partition is alone in writing it. Where another has
-        # claimed it meanwhile, this may be a mixture, and nothing that is made of it will be taken.
+        # No MULTI, which a full Redis 7 refuses: whoever claimed the partition is alone in writing it. Where another
+        # has claimed it meanwhile, this may be a mixture, and nothing that is made of it will be taken.
         pipe = self._redis.pipeline(transaction=False)
         pipe.hgetall(keys.meta)
         pipe.zrange(keys.idx, 0, -1, withscores=True)
