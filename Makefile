@@ -45,8 +45,8 @@ sim: $(STAMP) ## the workers in a simulated world, seed after seed; ARGS="--minu
 fuzz: $(STAMP) ## a million fuzzed records through judge and fold; ARGS="--records N --seed S --json FILE"
 	$(BIN)/python tests/fuzz $(ARGS)
 
-bench: $(STAMP) ## measurements
-	$(BIN)/python -m pytest bench $(ARGS)
+bench: $(STAMP) ## the platform beside its peers; ARGS="stream --quick --json FILE"
+	$(BIN)/dataforge bench $(ARGS)
 
 lint: $(STAMP) ## ruff and the import rules
 	$(BIN)/ruff check $(SOURCES)

@@ -110,7 +110,9 @@ async def measure(url: str, total: int) -> dict[str, Any]:
     fresh = [str(uuid.uuid4()) for _ in range(total // 10)]
     worked = time.process_time()
     for event_id in fresh:
-        seen.first(event_id)
+        if event_id not in seen.ids:
+            seen.ids.add(event_id)
+            seen.current.append(event_id)
     first_cpu_s = time.process_time() - worked
     for partition in (with_ids, without):
         await redis.delete(*[key async for key in redis.scan_iter(match=f"df:{{{name}/{partition}}}:*")])

@@ -1,6 +1,7 @@
 """From an event type to what the fold needs: a lean decoder and the compiled contribution."""
 
 from dataclasses import dataclass
+from operator import attrgetter
 from typing import Any
 
 from dataforge.contracts.compile import projection, time_ms
@@ -44,12 +45,12 @@ def compile_event(event: EventType, domain_fingerprint: int, partitions: int = 1
 
 def _decode(event: EventType, read: Any, attributes: Any) -> Decode:
     contract = event.contract
-    id_of, at_of = attributes[contract.id_field], attributes[contract.time_field]
+    id_and_time = attrgetter(attributes[contract.id_field], attributes[contract.time_field])
     milliseconds, numeric = time_ms(contract), contract.fields[contract.id_field].type == "integer"
 
     def decode(value: bytes) -> tuple[Any, str, int]:
         found = read(value)
-        event_id = getattr(found, id_of)
-        return found, str(event_id) if numeric else event_id, milliseconds(getattr(found, at_of))
+        event_id, at = id_and_time(found)
+        return found, str(event_id) if numeric else event_id, milliseconds(at)
 
     return decode

@@ -14,40 +14,46 @@ class SeenIds:
 
     def __init__(self, horizon_ms: int, remembered: Mapping[int, Iterable[str]] | None = None) -> None:
         self._horizon_ms = horizon_ms
-        self._minute = -1  # before any: the first minute of all is a minute like the others
+        self.minute = -1  # before any: the first minute of all is a minute like the others
+        self.until = 0
+        """The log clock at which `advance` has something to do."""
         self._by_minute: dict[int, list[str]] = {}
-        self._seen: set[str] = set()
+        self.ids: set[str] = set()
+        """All that is remembered. Whoever adds one appends it to `current` too."""
         for minute, ids in (remembered or {}).items():
             self._by_minute.setdefault(minute, []).extend(ids)
-            self._seen.update(ids)
-        self._current: list[str] = []
+            self.ids.update(ids)
+        self.current: list[str] = []
+        """The ids of `minute`, in the order in which they came."""
         if self._by_minute:
-            self._minute = max(self._by_minute)
-            self._current = self._by_minute[self._minute]
+            self.minute = max(self._by_minute)
+            self.current, self.until = self._by_minute[self.minute], self.minute + MINUTE_MS
+        self._drained = {minute: len(ids) for minute, ids in self._by_minute.items()}
+        """Minute -> how many of its ids were new before the last drain."""
 
     def __len__(self) -> int:
-        return len(self._seen)
+        return len(self.ids)
 
     def advance(self, clock_ms: int) -> list[int]:
         """Move the log clock, which never goes back. Returns the minutes forgotten by it."""
         minute = clock_ms - clock_ms % MINUTE_MS
-        if minute <= self._minute:
+        if minute <= self.minute:
             return []
-        self._minute = minute
-        self._current = self._by_minute.setdefault(minute, [])
+        self.minute, self.until = minute, minute + MINUTE_MS
+        self.current = self._by_minute.setdefault(minute, [])
         gone = [m for m in self._by_minute if m + MINUTE_MS + self._horizon_ms <= minute]
         for m in gone:
-            self._seen.difference_update(self._by_minute.pop(m))
+            self.ids.difference_update(self._by_minute.pop(m))
+            self._drained.pop(m, None)
         return gone
 
-    def first(self, event_id: str) -> bool:
-        """True, and remembered from now on, where the id was not seen within the horizon."""
-        if event_id in self._seen:
-            return False
-        self._seen.add(event_id)
-        self._current.append(event_id)
-        return True
+    def new(self) -> dict[int, list[str]]:
+        """Minute -> ids first seen since the last drain; of minutes that are remembered and have some."""
+        news = {minute: ids[self._drained.get(minute, 0) :] for minute, ids in self._by_minute.items()}
+        return {minute: ids for minute, ids in news.items() if ids}
 
-    @property
-    def minute(self) -> int:
-        return self._minute
+    def drain(self) -> list[int]:
+        """Nothing is new any more. Returns the minutes of what was."""
+        minutes = list(self.new())
+        self._drained = {minute: len(ids) for minute, ids in self._by_minute.items()}
+        return minutes

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from dataforge.stream.judged import Acceptance, Stamp, Verdict, reason_of, unpack
+from dataforge.stream.judged import VALID_TAG, Acceptance, Stamp, packed, reason_of, unpack, verdict_of
 from dataforge.stream.origin import NO_ID
 from dataforge.stream.records import Record
 
@@ -59,8 +59,6 @@ class Fold:
     """Of the log that is folded, as its owner saw it."""
     pending: list[Pending] = field(init=False)
     revised: list[Revised] = field(default_factory=list)
-    new_ids: dict[int, list[str]] = field(default_factory=dict)
-    """Minute of the log clock -> ids first seen since the last drain."""
     forgotten: list[int] = field(default_factory=list)
     touched: set[int] = field(default_factory=set)
     """Ledger minutes that changed since the last drain."""
@@ -75,51 +73,68 @@ class Fold:
         self.pending = [{} for _ in range(self.tables)]
 
     def fold(self, records: Sequence[Record], position: int) -> None:
-        """Fold a batch and move to `position`. *Raises*: only where a record is not a judge's (`Fatal`)."""
+        """Fold a batch and move to `position`. *Raises*: only where a record is not a judge's (`Fatal`).
+
+        Whatever every record needs is a local here, and written back at the end: this loop is what an event costs.
+        """
+        decode, contribute, lateness_ms = self.decode, self.contribute, self.lateness_ms
+        pending, revised, seen = self.pending, self.revised, self.seen
+        ids, remember = seen.ids, seen.current.append
+        following, watermark, clock, gap = self.acceptance.next, self.watermark, self.clock, self.gap
         counts: dict[str, Any] = {}
-        minute, acceptance = -1, self.acceptance
+        minute = minute_end = counted = duplicate = late = 0
+        accepted = b""
         for record in records:
-            stamp, following = unpack(record.headers), acceptance.next
-            if not acceptance.accepts(stamp):
-                self.gap = stamp if acceptance.gap(stamp) else self.gap
+            tag, src, base, ts, _, _, topic_id = packed(record.headers)
+            if not base <= following <= src:
+                gap = unpack(record.headers) if base > following else gap
                 continue
-            if stamp.ts - stamp.ts % MINUTE_MS != minute:
-                minute = stamp.ts - stamp.ts % MINUTE_MS
+            if not minute <= ts < minute_end:
+                self._count(counts, counted, duplicate, late)
+                counted = duplicate = late = 0
+                minute = ts - ts % MINUTE_MS
+                minute_end = minute + MINUTE_MS
                 # Append times may go back a little where the log's leader changed: a minute can come again.
-                counts = self.ledger.setdefault(minute, new_minute(record.offset, following, self.watermark))
+                counts = self.ledger.setdefault(minute, new_minute(record.offset, following, watermark))
                 self.touched.add(minute)
-            if stamp.ts > self.clock:
-                self.clock = stamp.ts
-                self.forgotten += self.seen.advance(stamp.ts)
-            if stamp.verdict is Verdict.VALID:
-                counts["valid"] += 1
-                outcome = self._count(record, stamp.ts)
-                counts[outcome] += 1
-                self.outcomes[outcome] += 1
-            else:
-                reasons = counts[stamp.verdict.name.lower()]
-                reason = reason_of(record.headers)
+            if ts > clock:
+                clock = ts
+                if ts >= seen.until:
+                    self.forgotten += seen.advance(ts)
+                    remember = seen.current.append
+            following, accepted, gap = src + 1, topic_id, None
+            if tag != VALID_TAG:
+                reasons, reason = counts[verdict_of(tag).name.lower()], reason_of(record.headers)
                 reasons[reason] = reasons.get(reason, 0) + 1
-            self.gap = None
-            self.topic_id = stamp.topic_id
+                continue
+            event, event_id, event_ms = decode(record.value or b"")
+            if event_id in ids:
+                duplicate += 1
+                continue
+            ids.add(event_id)
+            remember(event_id)
+            if event_ms + lateness_ms <= watermark:
+                late += 1
+                continue
+            contribute(event, event_ms, watermark, pending, revised)
+            counted += 1
+            if event_ms > watermark < ts:
+                watermark = event_ms if event_ms < ts else ts
+        self._count(counts, counted, duplicate, late)
+        self.acceptance.next, self.watermark, self.clock, self.gap = following, watermark, clock, gap
+        self.topic_id = accepted or self.topic_id
         if records:
             last = records[-1]
             self.last = Fingerprint(last.offset, last.timestamp, unpack(last.headers).crc)
         self.position = position
 
-    def _count(self, record: Record, ts: int) -> str:
-        event, event_id, event_ms = self.decode(record.value or b"")
-        if not self.seen.first(event_id):
-            return "duplicate"
-        self.new_ids.setdefault(self.seen.minute, []).append(event_id)
-        watermark = self.watermark
-        if event_ms + self.lateness_ms <= watermark:
-            return "late"
-        self.contribute(event, event_ms, watermark, self.pending, self.revised)
-        seen_until = min(event_ms, ts)
-        if seen_until > watermark:
-            self.watermark = seen_until
-        return "counted"
+    def _count(self, counts: dict[str, Any], counted: int, duplicate: int, late: int) -> None:
+        """Of one ledger minute."""
+        for outcome, number in (("counted", counted), ("duplicate", duplicate), ("late", late)):
+            if number:
+                counts["valid"] += number
+                counts[outcome] += number
+                self.outcomes[outcome] += number
 
     def ids_of(self, minutes: set[int]) -> list[str]:
         """Keys of the stored id lists of minutes that were forgotten."""
@@ -127,9 +142,8 @@ class Fold:
 
     def drained(self, position: int) -> None:
         """Begin anew after everything pending went into a commit at `position`."""
-        for minute in self.new_ids:
-            if minute not in self.forgotten:
-                self.stored_ids.setdefault(minute, []).append(f"{minute}:{position}")
+        for minute in self.seen.drain():
+            self.stored_ids.setdefault(minute, []).append(f"{minute}:{position}")
         self.pending = [{} for _ in range(self.tables)]
-        self.revised, self.new_ids, self.forgotten = [], {}, []
+        self.revised, self.forgotten = [], []
         self.touched = set()

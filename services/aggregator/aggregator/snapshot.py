@@ -70,9 +70,7 @@ def drain(
         windows=changed,
         ends=ends,
         gone=gone,
-        ids={
-            f"{minute}:{fold.position}": _encode(ids) for minute, ids in fold.new_ids.items() if minute not in forgotten
-        },
+        ids={f"{minute}:{fold.position}": _encode(ids) for minute, ids in fold.seen.new().items()},
         ids_gone=tuple(fold.ids_of(forgotten)),
         ledger={m: _encode(fold.ledger[m]) for m in fold.touched if m in fold.ledger},
         ledger_gone=ledger_gone,

@@ -29,6 +29,15 @@ class Naive:
         return not known
 
 
+def first_seen(seen: SeenIds, event_id: str) -> bool:
+    """As the fold's loop does it."""
+    if event_id in seen.ids:
+        return False
+    seen.ids.add(event_id)
+    seen.current.append(event_id)
+    return True
+
+
 @given(arrivals, st.integers(0, 5 * MINUTE_MS))
 def test_it_remembers_what_the_naive_model_remembers_and_restarts_change_nothing(
     arrivals: list[tuple[int, str, bool]], horizon_ms: int
@@ -42,10 +51,11 @@ def test_it_remembers_what_the_naive_model_remembers_and_restarts_change_nothing
         clock += later_ms
         for minute in seen.advance(clock):
             stored.pop(minute, None)
-        first = seen.first(event_id)
+        first = first_seen(seen, event_id)
         assert first == naive.first(clock, event_id)
         if first:
             stored[seen.minute].append(event_id)
+        assert set(seen.new().get(seen.minute, ())) >= ({event_id} if first else set())
         assert len(seen) == sum(map(len, stored.values()))
 
 
@@ -54,9 +64,9 @@ def test_it_remembers_what_the_naive_model_remembers_and_restarts_change_nothing
 def test_an_id_is_known_for_the_horizon_and_not_much_longer(horizon_ms: int, first_ms: int, later_ms: int) -> None:
     seen = SeenIds(horizon_ms)
     seen.advance(first_ms)
-    assert seen.first("a")
+    assert first_seen(seen, "a")
     seen.advance(first_ms + later_ms)
-    forgotten = seen.first("a")
+    forgotten = first_seen(seen, "a")
     whole_minutes = -(-horizon_ms // MINUTE_MS) * MINUTE_MS
     if later_ms <= horizon_ms:
         assert not forgotten

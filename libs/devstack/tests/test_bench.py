@@ -1,0 +1,69 @@
+"""What rounds come to, and that everybody is asked the same."""
+
+import importlib.util
+import random
+import sys
+from collections import defaultdict
+from types import ModuleType
+
+import pytest
+
+from devstack.bench.answers import digest
+from devstack.bench.contest import OURS, Measured, ratio, report
+from devstack.bench.process import Cost, cost_of
+from devstack.bench.sales import PARTITIONS, WINDOW_MS, drawn
+from devstack.bench.stream import BENCH
+from devstack.errors import StackError
+
+
+def of_contestants() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("answer", BENCH / "contestants" / "answer.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_a_ratio_is_paired_within_rounds() -> None:
+    ours = [Measured(2.0, 1, 1), Measured(4.0, 1, 1), Measured(3.0, 1, 1)]
+    theirs = [Measured(1.0, 1, 1), Measured(4.0, 1, 1), Measured(9.0, 1, 1)]
+    found = ratio(ours, theirs)
+    assert (found.median, found.least, found.most) == (1.0, 0.5, 3.0)
+
+
+def test_a_contestant_with_another_answer_is_a_problem() -> None:
+    rounds = {OURS: [Measured(2.0, 4.0, 100, "right")], "other": [Measured(1.0, 1.0, 50, "wrong")]}
+    found = report("stream", 1_000, "right", rounds)
+    assert found.problems == ["other answers 'wrong' in round 1, not 'right'"]
+    assert found.ratios["other"].median == 0.5
+    assert (found.standings[OURS].events_per_cpu_s, found.standings[OURS].events_per_s) == (500, 250)
+
+
+def test_the_expected_rows_are_those_of_a_plain_loop_and_have_one_digest() -> None:
+    sales = drawn(5_000, seed=random.randrange(10**6))
+    counted: defaultdict[tuple[str, str, int], list[int]] = defaultdict(lambda: [0, 0, 0, 0])
+    columns = (sales.at, sales.store, sales.category, sales.amount, sales.quantity)
+    for at, store, category, amount, quantity in zip(*(column.tolist() for column in columns), strict=True):
+        for key in (("store", str(store)), ("category", f"category {category:02d}")):
+            row = counted[*key, at - at % WINDOW_MS]
+            row[:] = [row[0] + amount, row[1] + quantity, row[2] + 1, max(row[3], amount)]
+    rows = [(*key, values) for key, values in counted.items()]
+    assert sorted(sales.rows()) == sorted(rows)
+    assert digest(sales.rows()) == digest(rows) == of_contestants().digest(rows)
+    assert sum(len(sales.in_partition(p)) for p in range(PARTITIONS)) == len(sales)
+
+
+async def test_the_cost_of_a_process_is_that_of_its_children_too() -> None:
+    burn = "import time; began = time.process_time()\nwhile time.process_time() < began + 0.3: pass\n"
+    parent = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {burn!r}], check=True); print('{{}}')"
+    cost = await cost_of([sys.executable, "-c", parent], {})
+    assert isinstance(cost, Cost)
+    assert cost.cpu_s >= 0.3
+    assert cost.peak_mib > 1
+    assert cost.said == "{}\n"
+
+
+async def test_a_contestant_that_fails_says_why() -> None:
+    with pytest.raises(StackError, match="no such thing"):
+        await cost_of([sys.executable, "-c", "raise SystemExit('no such thing')"], {})
