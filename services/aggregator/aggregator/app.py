@@ -28,7 +28,7 @@ from aggregator.settings import AggregatorSettings
 
 def build(settings: AggregatorSettings) -> StreamApp:
     domains = load_domains(settings.domain_folders)
-    state = RedisState(settings.redis_url, feed_cap=settings.feed_cap)
+    state = RedisState(settings.redis_url, feed_cap=settings.feed_cap, feed_bytes=settings.feed_bytes)
     pace = Pace(settings.commit_interval_ms / 1000, settings.commit_max_rows, settings.idle_after_ms / 1000)
     log = KafkaLog(settings.kafka)
     store = S3Store(settings.s3_bucket, endpoint=settings.s3_endpoint, region=settings.s3_region)

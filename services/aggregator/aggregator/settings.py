@@ -21,3 +21,9 @@ class AggregatorSettings(ServiceSettings):
     feed_cap: int = Field(
         default=5_000, ge=100, description="Commits a partition's update feed keeps for readers", examples=[5_000]
     )
+    feed_bytes: int = Field(
+        default=32 * 1024 * 1024,
+        ge=1024 * 1024,
+        description="Bytes, about, that a partition's update feed keeps: fewer commits where they are large",
+        examples=[33_554_432],
+    )

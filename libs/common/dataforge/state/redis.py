@@ -15,6 +15,7 @@ from redis.exceptions import ConnectionError, OutOfMemoryError, ReadOnlyError, R
 
 from dataforge.errors import Fatal, Superseded, Transient
 from dataforge.state.connection import NotSent, pool
+from dataforge.state.feed_cap import FeedCap
 from dataforge.state.model import Commit, FeedEntry, Loaded, PartitionRead, Settlement
 from dataforge.state.store import Keys, Named
 
@@ -43,7 +44,10 @@ _payload = msgspec.msgpack.Decoder(_Payload)
 class RedisState:
     """Reader and writer. Loads the functions by itself where the server has not got them."""
 
-    def __init__(self, url: str, *, feed_cap: int = 5_000, timeout_s: float = 10.0) -> None:
+    def __init__(
+        self, url: str, *, feed_cap: int = 5_000, feed_bytes: int = 32 * 1024 * 1024, timeout_s: float = 10.0
+    ) -> None:
+        """`feed_cap` commits and about `feed_bytes` are kept of a partition's feed."""
         connections = pool(
             url,
             socket_timeout=timeout_s,
@@ -52,7 +56,7 @@ class RedisState:
             retry=Retry(NoBackoff(), 0),  # a commit is sent once; whoever may repeat a call does so himself
         )
         self._redis = Redis.from_pool(connections)
-        self._feed_cap = feed_cap
+        self._feed_cap = FeedCap(feed_cap, feed_bytes)
 
     async def close(self) -> None:
         await self._redis.aclose()
@@ -117,7 +121,7 @@ class RedisState:
 
     async def commit(self, name: str, partition: int, commit: Commit) -> None:
         keys = Keys.of(name, partition)
-        arguments = _arguments(commit, self._feed_cap)
+        arguments = _arguments(commit, self._feed_cap.added((name, partition), sum(map(len, commit.feed))))
         try:
             try:
                 answer = await self._call("df_commit", keys, *arguments)
@@ -134,7 +138,8 @@ class RedisState:
     async def settle(self, name: str, partition: int, settlement: Settlement) -> None:
         keys, (claim, position, floor, data) = Keys.of(name, partition), astuple(settlement)
         with _may_be_repeated():
-            answer = await self._call("df_settle", (keys.meta, keys.feed), claim, position, floor, self._feed_cap, data)
+            cap = self._feed_cap.of((name, partition))
+            answer = await self._call("df_settle", (keys.meta, keys.feed), claim, position, floor, cap, data)
         _demand_ok(answer, keys, claim, position)
 
     async def watermarks(self, name: str, partitions: Sequence[int]) -> list[int]:

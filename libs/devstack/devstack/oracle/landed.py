@@ -87,20 +87,22 @@ class Landing:
     async def following(self, field: str = "next") -> AsyncIterator[Callable[[int], Awaitable[dict[int, int]]]]:
         """A function that says, asked again and again, what the footer of the last object of each chain holds.
 
-        It takes the number of partitions; a partition without an object is left out.
+        It takes the number of partitions; a partition without an object is left out. Objects are asked for by the name
+        that the chain's next one has: a store that keeps thousands of them in a folder pays for each listing.
         """
-        last: dict[int, str] = {}
+        following: dict[int, int] = {}
         found: dict[int, int] = {}
         once: dict[str, Any] = {"connect_timeout": 2, "read_timeout": 5, "retries": {"total_max_attempts": 1}}
         async with self.bucket.client(**once) as s3:
 
             async def one(partition: int) -> None:
-                prefix = f"landing/{self.topic}/{partition}/"
-                keys = await self._keys(s3, prefix, after=last.get(partition, ""))
-                if keys:
-                    key = max(keys)
-                    found[partition] = _footer(await self._get(s3, key))[field]
-                    last[partition] = key
+                while True:
+                    key = f"landing/{self.topic}/{partition}/{following.get(partition, 0):020d}.parquet"
+                    try:
+                        footer = _footer(await self._get(s3, key))
+                    except s3.exceptions.NoSuchKey:
+                        return
+                    found[partition], following[partition] = footer[field], footer["next"]
 
             async def ends(partitions: int) -> dict[int, int]:
                 await asyncio.gather(*map(one, range(partitions)))
