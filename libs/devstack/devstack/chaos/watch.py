@@ -14,7 +14,7 @@ from devstack.chaos.recovery import Positions, Seen, behind, moved_on, passed
 from devstack.oracle.api import NoAnswer
 
 Probe = Callable[[], Awaitable[Positions]]
-EVERY_S = 0.5
+EVERY_S = 0.25
 _PATIENCE_S = 6.0
 NO_ANSWER = (KafkaError, RedisError, BotoCoreError, ClientError, NoAnswer, OSError, TimeoutError)
 """What a probe may fail with while the platform is under attack: nothing was seen then."""
