@@ -20,7 +20,7 @@ JUDGE = "quality_worker.partition"
 LAND = "landing_worker.partition"
 COUNT = "aggregator.partition"
 
-ACCEPTS = "        if stamp.base <= self.next <= stamp.src:\n"
+ACCEPTS = "        if base <= self.next <= src:\n"
 COMMITTED = "        if (p.claim, p.position) != (commit.claim, commit.previous):\n"
 COMMIT = "            await self._store.commit(self._compiled.name, self._tp.partition, commit)\n"
 CLAIM = "        await self._store.claim(self._compiled.name, self._tp.partition, self._claim)\n"
@@ -136,7 +136,7 @@ MUTANTS = {
     ),
     "base, and a failed send goes on": Mutant(
         "a verdict says where its claim on the log begins",
-        (SEND_FAILED, Edit("dataforge.stream.judged", ACCEPTS, "        if self.next <= stamp.src:\n")),
+        (SEND_FAILED, Edit("dataforge.stream.judged", ACCEPTS, "        if self.next <= src:\n")),
         "no accepted verdict",
         "lost_send",
     ),
@@ -145,9 +145,8 @@ MUTANTS = {
         (
             Edit(
                 "aggregator.fold",
-                "            if not acceptance.accepts(stamp):\n",
-                "            stamp = stamp._replace(ts=record.timestamp)\n"
-                "            if not acceptance.accepts(stamp):\n",
+                "            if not accepts(base, src):\n",
+                "            ts = record.timestamp\n            if not accepts(base, src):\n",
             ),
         ),
         "state of partition",

@@ -80,13 +80,15 @@ class Fold:
         decode, contribute, lateness_ms = self.decode, self.contribute, self.lateness_ms
         pending, revised, seen = self.pending, self.revised, self.seen
         ids, remember = seen.ids, seen.current.append
-        following, watermark, clock, gap = self.acceptance.next, self.watermark, self.clock, self.gap
+        acceptance, watermark, clock, gap = self.acceptance, self.watermark, self.clock, self.gap
+        accepts = acceptance.accepts
         counts: dict[str, Any] = {}
         minute = minute_end = counted = duplicate = late = 0
         accepted = b""
         for record in records:
             tag, src, base, ts, _, _, topic_id = packed(record.headers)
-            if not base <= following <= src:
+            following = acceptance.next
+            if not accepts(base, src):
                 gap = unpack(record.headers) if base > following else gap
                 continue
             if not minute <= ts < minute_end:
@@ -102,7 +104,7 @@ class Fold:
                 if ts >= seen.until:
                     self.forgotten += seen.advance(ts)
                     remember = seen.current.append
-            following, accepted, gap = src + 1, topic_id, None
+            accepted, gap = topic_id, None
             if tag != VALID_TAG:
                 reasons, reason = counts[verdict_of(tag).name.lower()], reason_of(record.headers)
                 reasons[reason] = reasons.get(reason, 0) + 1
@@ -121,7 +123,7 @@ class Fold:
             if event_ms > watermark < ts:
                 watermark = event_ms if event_ms < ts else ts
         self._count(counts, counted, duplicate, late)
-        self.acceptance.next, self.watermark, self.clock, self.gap = following, watermark, clock, gap
+        self.watermark, self.clock, self.gap = watermark, clock, gap
         self.topic_id = accepted or self.topic_id
         if records:
             last = records[-1]

@@ -92,7 +92,7 @@ class QuarantinePartition:
         copies: list[Produced] = []
         for record in records:
             stamp = unpack(record.headers)
-            if not self._acceptance.accepts(stamp) or stamp.verdict is Verdict.VALID:
+            if not self._acceptance.accepts(stamp.base, stamp.src) or stamp.verdict is Verdict.VALID:
                 continue
             origin = f"{self._contract.raw_topic}/{self._tp.partition}/{stamp.src}".encode()
             place = self._place(record.offset + 1, record)

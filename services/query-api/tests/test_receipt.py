@@ -100,7 +100,8 @@ def truth(event: EventType, records: Sequence[LogRecord]) -> dict[int, str]:
     fold, _ = restore(compile_event(event, 1), Loaded({}, {}, {}, {}, {}))
     acceptance, found = Acceptance(), {}
     for record in records:
-        accepted = acceptance.accepts(unpack(record.headers))
+        stamp = unpack(record.headers)
+        accepted = acceptance.accepts(stamp.base, stamp.src)
         before = Counter(fold.outcomes)
         fold.fold([record], record.offset + 1)
         if accepted:

@@ -64,8 +64,8 @@ def fingerprint(value: bytes | None) -> int:
 
 def unpack(headers: Sequence[tuple[str, bytes]]) -> Stamp:
     """Read a judged record's stamp. *Raises* `Fatal` where the record was not written by a judge."""
-    tag, *rest = packed(headers)
-    return Stamp(_VERDICTS[tag], *rest)
+    tag, src, base, ts, contract, crc, topic_id = packed(headers)
+    return Stamp(_VERDICTS[tag], src, base, ts, contract, crc, topic_id)
 
 
 def packed(headers: Sequence[tuple[str, bytes]]) -> Packed:
@@ -97,10 +97,10 @@ class Acceptance:
 
     next: int = 0
 
-    def accepts(self, stamp: Stamp) -> bool:
-        """True where the record is the first and gapless verdict for its raw record."""
-        if stamp.base <= self.next <= stamp.src:
-            self.next = stamp.src + 1
+    def accepts(self, base: int, src: int) -> bool:
+        """True where the record is the first and gapless verdict for its raw record, by its stamp."""
+        if base <= self.next <= src:
+            self.next = src + 1
             return True
         return False
 
@@ -111,5 +111,5 @@ class Acceptance:
     def accepted(self, records: Iterable[Record]) -> Iterator[tuple[Record, Stamp]]:
         for record in records:
             stamp = unpack(record.headers)
-            if self.accepts(stamp):
+            if self.accepts(stamp.base, stamp.src):
                 yield record, stamp

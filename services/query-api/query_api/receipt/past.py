@@ -62,5 +62,5 @@ class Past:
                     if end is not None and record.offset >= end:
                         return
                     stamp = unpack(record.headers)
-                    if acceptance.accepts(stamp):
+                    if acceptance.accepts(stamp.base, stamp.src):
                         yield Accepted(record, stamp)
