@@ -24,6 +24,8 @@ from aggregator.windows import Windows
 logger = logging.getLogger(__name__)
 
 IDLE_CHECK_S = 1.0
+REST = 4
+"""A partition folds at least this many times as long as its last commit took: commits never take most of its time."""
 MAX_TRACES = 16
 """Traces handed on by one commit; the rest end here."""
 
@@ -140,7 +142,7 @@ class AggregatorPartition:
 
     async def _commit(self) -> None:
         """*Raises* `Transient` where the store refused it; what was drained is then kept for the next try."""
-        commit = self._unsafe
+        began, commit = self._clock(), self._unsafe
         if commit is None:
             commit = drain(
                 self._compiled,
@@ -152,18 +154,18 @@ class AggregatorPartition:
                 self._now_ms(),
             )
             self._unsafe, self._traces = commit, []
-        began = self._clock()
         try:
             await self._store.commit(self._compiled.name, self._tp.partition, commit)
         except Superseded:
             metrics.SUPERSEDED.labels(self._tp.topic).inc()
             raise
         self._unsafe = None
-        self._measure(commit, self._clock() - began)
+        took = self._clock() - began
+        self._measure(commit, took)
         self._committed = commit.position
         self._windows.drop_sealed(self._fold.watermark)
-        self._due = self._checked = self._clock()
-        self._due += self._pace.interval_s
+        self._checked = self._clock()
+        self._due = self._checked + max(self._pace.interval_s, REST * took)
 
     def _report_gap(self, stamp: Stamp) -> None:
         """Passing while a zombie's records are skipped; one that stays means that verdicts are missing."""
