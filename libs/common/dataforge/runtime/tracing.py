@@ -134,17 +134,15 @@ def traceparent_of(context: SpanContext) -> bytes:
 
 def traced(records: Sequence[Record], limit: int = MAX_LINKS) -> list[tuple[int, SpanContext]]:
     """(index in the batch, context) of the first `limit` records that carry a sampled traceparent."""
-    found: list[tuple[int, SpanContext]] = []
-    for index, record in enumerate(records):
-        # Nearly no record has the header: this line is all that they cost.
-        for name, value in record.headers:
-            if name == TRACEPARENT:
-                if (context := parse_traceparent(value)) is not None:
-                    found.append((index, context))
-                break
+    # Nearly no record has the header: this line is all that they cost.
+    named = [(i, value) for i, record in enumerate(records) for name, value in record.headers if name == TRACEPARENT]
+    found: dict[int, SpanContext] = {}
+    for index, value in named:
+        if index not in found and (context := parse_traceparent(value)) is not None:
+            found[index] = context
         if len(found) >= limit:
             break
-    return found
+    return list(found.items())
 
 
 @dataclass(slots=True)
