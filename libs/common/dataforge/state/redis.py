@@ -45,7 +45,7 @@ class RedisState:
     """Reader and writer. Loads the functions by itself where the server has not got them."""
 
     def __init__(
-        self, url: str, *, feed_cap: int = 5_000, feed_bytes: int = 32 * 1024 * 1024, timeout_s: float = 10.0
+        self, url: str, *, feed_cap: int = 5_000, feed_bytes: int = 32 * 1024 * 1024, timeout_s: float = 5.0
     ) -> None:
         """`feed_cap` commits and about `feed_bytes` are kept of a partition's feed."""
         connections = pool(
