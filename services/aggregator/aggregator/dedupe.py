@@ -54,6 +54,7 @@ class SeenIds:
 
     def drain(self) -> list[int]:
         """Nothing is new any more. Returns the minutes of what was."""
-        minutes = list(self.new())
-        self._drained = {minute: len(ids) for minute, ids in self._by_minute.items()}
+        lengths = {minute: len(ids) for minute, ids in self._by_minute.items()}
+        minutes = [minute for minute, length in lengths.items() if length > self._drained.get(minute, 0)]
+        self._drained = lengths
         return minutes

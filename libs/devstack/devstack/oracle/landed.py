@@ -110,9 +110,9 @@ class Landing:
 
             yield ends
 
-    async def _keys(self, s3: Any, prefix: str = "", after: str = "") -> list[str]:
-        prefix = prefix or f"landing/{self.topic}/"
-        pages = s3.get_paginator("list_objects_v2").paginate(Bucket=self.bucket.name, Prefix=prefix, StartAfter=after)
+    async def _keys(self, s3: Any) -> list[str]:
+        prefix = f"landing/{self.topic}/"
+        pages = s3.get_paginator("list_objects_v2").paginate(Bucket=self.bucket.name, Prefix=prefix)
         listed = [item["Key"] async for page in pages for item in page.get("Contents", [])]
         # A store that keeps objects in files lists its unfinished uploads too, under other names.
         return [key for key in listed if _OBJECT.search(key)]
