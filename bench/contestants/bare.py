@@ -11,7 +11,7 @@ import uvloop
 from aiokafka import AIOKafkaConsumer
 from aiokafka.structs import TopicPartition
 
-from answer import WINDOW_MS, say
+from counted import WINDOW_MS, say
 
 
 class Sale(msgspec.Struct):

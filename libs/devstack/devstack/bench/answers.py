@@ -7,7 +7,7 @@ from devstack.bench.sales import Row
 
 
 def digest(rows: Iterable[Row]) -> str:
-    """As `bench/contestants/answer.py` does, which may import nothing of ours."""
+    """The same for the same rows, in whatever order they come."""
     lines = sorted(
         f"{dimension} {label} {start} {' '.join(map(str, values))}" for dimension, label, start, values in rows
     )

@@ -9,8 +9,6 @@ import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import NamedTuple
 
-import msgspec
-
 from devstack.errors import StackError
 
 _LOOK_S = 0.01
@@ -24,15 +22,6 @@ class Cost(NamedTuple):
     peak_mib: float
     said: str
     """Its standard output."""
-
-    @property
-    def answer(self) -> str:
-        """Of the last line. *Raises* `msgspec.DecodeError` where that is none."""
-        return msgspec.json.decode(self.said.splitlines()[-1] if self.said else "", type=_Answer).answer
-
-
-class _Answer(msgspec.Struct):
-    answer: str
 
 
 async def cost_of(

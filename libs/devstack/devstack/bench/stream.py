@@ -14,6 +14,7 @@ from itertools import product
 from pathlib import Path
 
 import httpx
+import msgspec
 from redis.asyncio import Redis
 
 from dataforge.contracts.load import load_domains
@@ -43,8 +44,8 @@ Say = Callable[[str], None]
 @dataclass(frozen=True)
 class Contestant:
     name: str
-    run: Callable[[int], Awaitable[Cost]]
-    """With how many events; 0: it starts over an empty topic, and ends."""
+    run: Callable[[int], Awaitable[tuple[Cost, list[Row]]]]
+    """With how many events: what it cost, and what it counted. 0: it starts over an empty topic, and ends."""
 
 
 async def stream(*, events: int, rounds: int, seed: int, say: Say) -> SuiteReport:
@@ -60,8 +61,9 @@ async def stream(*, events: int, rounds: int, seed: int, say: Say) -> SuiteRepor
         await _fill(reach, sales)
         contestants = [ours(reach, sales), bare(reach)]
         for number, contestant in product(range(1, rounds + 1), contestants):
-            start, whole = await contestant.run(0), await contestant.run(events)
-            measured = Measured(whole.cpu_s - start.cpu_s, whole.wall_s - start.wall_s, whole.peak_mib, whole.answer)
+            start, _ = await contestant.run(0)
+            whole, rows = await contestant.run(events)
+            measured = Measured(whole.cpu_s - start.cpu_s, whole.wall_s - start.wall_s, whole.peak_mib, digest(rows))
             taken.setdefault(contestant.name, []).append(measured)
             say(f"round {number}: {contestant.name} {events / measured.cpu_s:,.0f} events per CPU-second")
     return report("stream", events, expected, taken)
@@ -84,10 +86,11 @@ async def _fill(reach: Endpoints, sales: Sales) -> None:
 def bare(reach: Endpoints) -> Contestant:
     script = BENCH / "contestants" / "bare.py"
 
-    async def run(events: int) -> Cost:
+    async def run(events: int) -> tuple[Cost, list[Row]]:
         topic = TOPIC if events else EMPTY
         command = [sys.executable, str(script), reach.kafka, topic, str(PARTITIONS), str(events)]
-        return await cost_of(command, os.environ)
+        cost = await cost_of(command, os.environ)
+        return cost, msgspec.json.decode(cost.said.splitlines()[-1], type=list[Row])
 
     return Contestant("bare_aiokafka", run)
 
@@ -97,7 +100,7 @@ def ours(reach: Endpoints, sales: Sales) -> Contestant:
     state, ports = Redis.from_url(reach.redis_url), PortClaims()
     ends = {partition: len(sales.in_partition(partition)) for partition in range(PARTITIONS)}
 
-    async def run(events: int) -> Cost:
+    async def run(events: int) -> tuple[Cost, list[Row]]:
         await state.flushdb()
         admin = ports.claim({"admin": 0})["admin"]
         env = {**os.environ, **reach.service_env([str(DOMAIN)]), "DATAFORGE_ADMIN_PORT": str(admin)}
@@ -106,11 +109,11 @@ def ours(reach: Endpoints, sales: Sales) -> Contestant:
         try:
             done = (lambda: _counted(kpis, ends)) if events else (lambda: _ready(admin))
             cost = await cost_of([sys.executable, "-m", "aggregator"], env, done)
-            said = f'{{"answer": "{digest(await _rows(kpis))}"}}'
+            rows = await _rows(kpis)
         finally:
             await kpis.close()
             ports.release()
-        return cost._replace(said=said)
+        return cost, rows
 
     return Contestant(OURS, run)
 
