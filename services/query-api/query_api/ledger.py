@@ -103,18 +103,23 @@ def events_of(domain: Domain, name: str | None) -> tuple[EventType, ...]:
         ) from None
 
 
-def since_ms(parameter: str, text: str | None, default: int) -> int:
+def since_ms(parameter: str, text: str | None, default: int, *, now_ms: int | None = None) -> int:
     """An instant, or how long ago it was. *Raises* `ApiError`."""
     if text is None:
         return default
     ago = duration_ms(text)
     if ago is not None:
-        return max(0, time.time_ns() // 1_000_000 - ago)
+        return max(0, (wall_ms() if now_ms is None else now_ms) - ago)
     try:
         return parse_instant(text)
     except ValueError:
         hint = "ISO 8601, milliseconds, or how long ago: 90s, 15m, 2h"
         raise ApiError(422, "bad_parameter", f"{parameter}: {text!r} is not an instant", hint) from None
+
+
+def wall_ms() -> int:
+    """The time of day, ms since the epoch."""
+    return time.time_ns() // 1_000_000
 
 
 def outcomes(minutes: Iterable[Minute]) -> dict[str, Any]:

@@ -1,7 +1,6 @@
 """GET /receipts: where is my event?"""
 
 import asyncio
-import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Annotated, Any
@@ -16,7 +15,7 @@ from dataforge.ledger.observe import Observer
 from dataforge.state.store import StateReader
 
 from query_api.errors import ApiError, documented
-from query_api.ledger import events_of, since_ms
+from query_api.ledger import events_of, since_ms, wall_ms
 from query_api.receipt.find import Finder, NoSuchRecord, Receipt, Searched
 from query_api.receipt.past import Past
 from query_api.schemas import (
@@ -137,8 +136,9 @@ def router(
 
 def _search_from(since: str) -> int:
     """In ms. *Raises* `ApiError`."""
-    from_ms = since_ms("since", since, 0)
-    if from_ms < time.time_ns() // 1_000_000 - _FURTHEST_MS - 1_000:  # "24h" was a moment ago
+    now_ms = wall_ms()
+    from_ms = since_ms("since", since, 0, now_ms=now_ms)
+    if from_ms < now_ms - _FURTHEST_MS:
         hint = "at most 24h ago; one record's topic, partition and offset have no such limit"
         raise ApiError(422, "bad_parameter", f"since: {since!r} is too long ago", hint)
     return from_ms

@@ -15,7 +15,7 @@ What differs from Faust's own consumer:
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from aiokafka import AIOKafkaConsumer
@@ -35,6 +35,7 @@ from dataforge.runtime import metrics
 from dataforge.stream.assignor import Assignor
 from dataforge.stream.connection import survive_resets
 from dataforge.stream.heartbeat import naming
+from dataforge.stream.pacing import Pacing
 from dataforge.stream.records import RecordBatch, TopicPartition
 
 if TYPE_CHECKING:
@@ -45,11 +46,6 @@ survive_resets()
 _faust_logger = logging.getLogger("faust.transport")
 """Faust's services log their comings and goings through it; see `configure_logging`."""
 
-FEW = 200
-REST_S = 0.01
-"""While a poll brings fewer than `FEW` records, fetches begin this far apart. The log would hand records out one by one
-as they come, each with a fetch, a take and a produce of its own: a machine that only does a thousand events a second.
-"""
 POLL_S = 1.0
 """Longest wait of one poll; data, and room in a full lane, end it at once."""
 METADATA_AGE_MS = 30_000
@@ -102,8 +98,7 @@ class Consumer(faust_consumer.Consumer):
         self._taken: dict[KafkaTopicPartition, int] = {}
         self._suspended: int | None = None
         self._assignor = Assignor()
-        self._busy = False
-        """The last poll brought more than a few records."""
+        self._pacing = Pacing()
         self._share_again_s = 0.0
         """Of the loop's clock: not before."""
 
@@ -141,25 +136,10 @@ class Consumer(faust_consumer.Consumer):
         )
         await self._kafka.start()
         fetcher = self._kafka._fetcher
-        fetcher._get_actions_per_node = self._paced(fetcher._get_actions_per_node)
+        fetcher._get_actions_per_node = self._pacing.paced(fetcher._get_actions_per_node)
         if conf.consumer_group_instance_id:
             coordinator = self._kafka._coordinator
             coordinator._send_req = naming(coordinator._send_req, conf.consumer_group_instance_id, self.fail)
-
-    def _paced(self, next_actions: Callable[[Any], Any]) -> Callable[[Any], Any]:
-        """The next fetches of aiokafka, or that there are none yet and how long to wait for them; see `REST_S`."""
-        now_s, fetched_s = asyncio.get_running_loop().time, 0.0
-
-        def paced(assignment: Any) -> Any:
-            nonlocal fetched_s
-            if not self._busy and (left_s := fetched_s + REST_S - now_s()) > 0:
-                return [], {}, left_s, False, []
-            actions = next_actions(assignment)
-            if actions[0]:
-                fetched_s = now_s()
-            return actions
-
-        return paced
 
     async def on_stop(self) -> None:
         if self._kafka is not None:
@@ -247,7 +227,7 @@ class Consumer(faust_consumer.Consumer):
                     partitions, timeout=0, max_records=self.app.conf.broker_max_poll_records
                 )
             if fetched:
-                self._busy = sum(map(len, fetched.values())) >= FEW
+                self._pacing.polled(sum(map(len, fetched.values())))
                 return [batch for tp, records in fetched.items() if (batch := self._stamp(tp, records)) is not None]
         # The fetcher wakes its waiters when data came in; no await lies between the look above and this line.
         waiter = fetcher._create_fetch_waiter()
