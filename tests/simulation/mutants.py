@@ -145,8 +145,9 @@ MUTANTS = {
         (
             Edit(
                 "aggregator.fold",
-                "            if not accepts(base, src):\n",
-                "            ts = record.timestamp\n            if not accepts(base, src):\n",
+                "        kept = [records[i] for i in accepted.tolist()]\n",
+                "        kept = [records[i] for i in accepted.tolist()]\n"
+                "        ts = np.array([record.timestamp for record in kept], np.int64)\n",
             ),
         ),
         "state of partition",

@@ -1,10 +1,11 @@
 """From an event type to what the fold needs: a lean decoder and the compiled contribution."""
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from operator import attrgetter
 from typing import Any
 
-from dataforge.contracts.compile import projection, time_ms
+from dataforge.contracts.compile import Projection, projection, time_ms
 from dataforge.contracts.model import EventType
 from dataforge.kpi.plan import Plan, plan
 
@@ -36,21 +37,26 @@ def compile_event(event: EventType, domain_fingerprint: int, partitions: int = 1
     return Compiled(
         event,
         tables,
-        _decode(event, found.decoder.decode, found.attributes),
+        _decode(event, found),
         contribute,
         domain_fingerprint,
         partitions,
     )
 
 
-def _decode(event: EventType, read: Any, attributes: Any) -> Decode:
+def _decode(event: EventType, found: Projection) -> Decode:
     contract = event.contract
-    id_and_time = attrgetter(attributes[contract.id_field], attributes[contract.time_field])
+    event_id, time = (attrgetter(found.attributes[name]) for name in (contract.id_field, contract.time_field))
     milliseconds, numeric = time_ms(contract), contract.fields[contract.id_field].type == "integer"
 
-    def decode(value: bytes) -> tuple[Any, str, int]:
-        found = read(value)
-        event_id, at = id_and_time(found)
-        return found, str(event_id) if numeric else event_id, milliseconds(at)
+    def decode(values: Sequence[bytes]) -> Iterable[tuple[Any, str, int]]:
+        events = found.decode_all(values)
+        ids, times = map(event_id, events), map(time, events)
+        return zip(
+            events,
+            map(str, ids) if numeric else ids,
+            times if milliseconds is int else map(milliseconds, times),
+            strict=True,
+        )
 
     return decode

@@ -9,16 +9,17 @@ from dataclasses import dataclass
 from typing import Any
 
 from dataforge.contracts.model import Condition, EventType
-from dataforge.kpi.columns import ALGEBRA, Column, ColumnKind
+from dataforge.kpi.columns import Column, ColumnKind
 from dataforge.kpi.plan import Plan, Table
 
-RawKey = tuple[int, Any]
-"""(pane start in ms, raw label): the raw label is a value, a tuple of values, or () for a total."""
-Pending = dict[RawKey, list[Any]]
-Revised = tuple[int, RawKey, int]
-"""(index of the table, key, watermark at that moment) of an event that came after its pane's end."""
-Contribute = Callable[[Any, int, int, list[Pending], list[Revised]], None]
-"""(event, event time in ms, watermark in ms, pending rows per table, revisions)"""
+Pending = dict[int, dict[Any, list[Any]]]
+"""Pane start in ms -> raw label -> columns. A raw label is a value, a tuple of values, or () for a total."""
+Revised = tuple[int, int, Any, int]
+"""(index of the table, pane, raw label, watermark at that moment) of an event that came after its pane's end."""
+Begun = list[Any]
+"""The raw labels of a table's pending rows, in the order of the log."""
+Contribute = Callable[[Any, int, int, list[Pending], list[Begun], list[Revised]], None]
+"""(event, event time in ms, watermark in ms, pending rows per table, their labels, revisions)"""
 
 _OPS = {"eq": "==", "ne": "!=", "lt": "<", "le": "<=", "gt": ">", "ge": ">=", "in": "in", "not_in": "not in"}
 
@@ -103,33 +104,39 @@ class _Writer:
         test = f"{raw} {_OPS[clause.op]} {self.constant(clause.value)}"
         return f"{raw} is not None and {test}" if self.nullable(clause.field) else test
 
-    def add(self, at: int, column: Column) -> list[str]:
-        """Statements that add the event to `row[at]`."""
-        match column.kind:
-            case ColumnKind.COUNT if not column.terms:
-                return [f"row[{at}] += 1"]
-            case ColumnKind.SUM:
-                return [self._guard(name, f"row[{at}] {'+' if sign > 0 else '-'}= {self.scaled(name, column.scale)}")
-                        for sign, name in column.terms]  # fmt: skip
-            case ColumnKind.MIN | ColumnKind.MAX:
-                name = column.terms[0][1]
-                value, less = self.scaled(name, column.scale), "<" if column.kind is ColumnKind.MIN else ">"
-                return [
-                    self._guard(
-                        name, f"row[{at}] = {value} if row[{at}] is None or {value} {less} row[{at}] else row[{at}]"
-                    )
-                ]
-        variable, nullable = self.source(column.terms[0][1])
-        statement = {
-            ColumnKind.COUNT: f"row[{at}] += 1",
-            ColumnKind.HLL: f"row[{at}].add({variable})",
-            ColumnKind.KLL: f"row[{at}].append({variable})",
-            ColumnKind.FREQUENT: f"row[{at}][{variable}] = row[{at}].get({variable}, 0) + 1",
+    def column(self, at: int, column: Column) -> tuple[str, list[str]]:
+        """What `row[at]` is after a row's first event, and the statements that add a further one."""
+        cell = f"row[{at}]"
+        if column.kind is ColumnKind.SUM:
+            return self._sum(cell, column)
+        if not column.terms:
+            return "1", [f"{cell} += 1"]
+        name = column.terms[0][1]
+        if column.kind in (ColumnKind.MIN, ColumnKind.MAX):
+            value, beyond = self.scaled(name, column.scale), "<" if column.kind is ColumnKind.MIN else ">"
+            if not self.nullable(name):
+                return value, [f"if {value} {beyond} {cell}: {cell} = {value}"]
+            better = f"{cell} is None or {value} {beyond} {cell}"
+            return value, [f"if {value} is not None and ({better}): {cell} = {value}"]
+        value, nullable = self.source(name)
+        empty, first, further = {
+            ColumnKind.COUNT: ("0", "1", f"{cell} += 1"),
+            ColumnKind.HLL: ("set()", f"{{{value}}}", f"{cell}.add({value})"),
+            ColumnKind.KLL: ("[]", f"[{value}]", f"{cell}.append({value})"),
+            ColumnKind.FREQUENT: ("{}", f"{{{value}: 1}}", f"{cell}[{value}] = {cell}.get({value}, 0) + 1"),
         }[column.kind]
-        return [f"if {variable} is not None: {statement}" if nullable else statement]
+        if not nullable:
+            return first, [further]
+        return f"{empty} if {value} is None else {first}", [f"if {value} is not None: {further}"]
 
-    def _guard(self, field: str, statement: str) -> str:
-        return f"if {self.raw(field)} is not None: {statement}" if self.nullable(field) else statement
+    def _sum(self, cell: str, column: Column) -> tuple[str, list[str]]:
+        first, further = "0", list[str]()
+        for sign, name in column.terms:
+            value, plus = self.scaled(name, column.scale), "+" if sign > 0 else "-"
+            nullable = self.nullable(name)
+            first += f" {plus} (0 if {value} is None else {value})" if nullable else f" {plus} {value}"
+            further.append(f"{f'if {value} is not None: ' if nullable else ''}{cell} {plus}= {value}")
+        return first, further
 
 
 def contribution_source(plan: Plan, attributes: Mapping[str, str]) -> tuple[str, dict[str, Any]]:
@@ -138,27 +145,29 @@ def contribution_source(plan: Plan, attributes: Mapping[str, str]) -> tuple[str,
     tables: list[str] = []
     for n, table in enumerate(plan.tables):
         pane = w.local(f"pane {table.pane_ms}", f"t - t % {table.pane_ms}")
+        past = w.local(f"past {table.pane_ms}", f"{pane} + {table.pane_ms} <= watermark")
         label, conditions = w.label(table), [w.condition(c) for c in table.where]
-        body = [
-            f"key = ({pane}, {label})",
-            f"row = pending[{n}].get(key)",
-            f"if row is None: row = pending[{n}][key] = {_empty(table)}",
-            *(line for at, column in enumerate(table.columns) for line in w.add(at, column)),
-            f"if {pane} + {table.pane_ms} <= watermark: revised.append(({n}, key, watermark))",
-        ]
+        columns = [w.column(at, column) for at, column in enumerate(table.columns)]
         indent = "    "
         if conditions:
             tables.append(f"    if {' and '.join(conditions)}:")
             indent += "    "
-        tables += [indent + line for line in body]
-    head = "def contribute(e, t, watermark, pending, revised):"
+        tables += [
+            indent + line
+            for line in (
+                f"rows = pending[{n}].get({pane})",
+                f"if rows is None: rows = pending[{n}][{pane}] = {{}}",
+                f"row = rows.get(label := {label})",
+                "if row is None:",
+                f"    rows[label] = [{', '.join(first for first, _ in columns)}]",
+                f"    begun[{n}].append(label)",
+                "else:",
+                *(f"    {statement}" for _, further in columns for statement in further),
+                f"if {past}: revised.append(({n}, {pane}, label, watermark))",
+            )
+        ]
+    head = "def contribute(e, t, watermark, pending, begun, revised):"
     return "\n".join([head, *w.lines, *tables, "    return None", ""]), w.constants
-
-
-def _empty(table: Table) -> str:
-    texts = {set: "set()", list: "[]", dict: "{}"}
-    empties = (ALGEBRA[c.kind].pending() for c in table.columns)
-    return f"[{', '.join(texts.get(type(value), repr(value)) for value in empties)}]"
 
 
 def compile_contribution(plan: Plan, attributes: Mapping[str, str]) -> Contribute:

@@ -6,19 +6,24 @@ exactly one outcome. Exact measures are bitwise equal on every re-read.
 """
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any, NamedTuple
 
-from dataforge.stream.judged import VALID_TAG, Acceptance, Stamp, packed, reason_of, unpack, verdict_of
+import numpy as np
+from numpy.typing import NDArray
+
+from dataforge.stream.judged import VALID_TAG, Acceptance, Stamp, reason_of, stamps, unpack, verdict_of
 from dataforge.stream.origin import NO_ID
 from dataforge.stream.records import Record
 
-from aggregator.contribute import Contribute, Pending, Revised
+from aggregator.contribute import Begun, Contribute, Pending, Revised
 from aggregator.dedupe import MINUTE_MS, SeenIds
 
-Decode = Callable[[bytes], tuple[Any, str, int]]
-"""value -> (event as the contribution reads it, event id, event time in ms)"""
+Numbers = NDArray[np.integer[Any]]
+Decode = Callable[[Sequence[bytes]], Iterable[tuple[Any, str, int]]]
+"""Values -> (event as the contribution reads it, event id, event time in ms) of each."""
 
 
 def new_minute(position: int, following: int, watermark: int) -> dict[str, Any]:
@@ -58,9 +63,10 @@ class Fold:
     judged_id: bytes = NO_ID
     """Of the log that is folded, as its owner saw it."""
     pending: list[Pending] = field(init=False)
-    revised: list[Revised] = field(default_factory=list)
-    forgotten: list[int] = field(default_factory=list)
-    touched: set[int] = field(default_factory=set)
+    begun: list[Begun] = field(init=False)
+    revised: list[Revised] = field(init=False)
+    forgotten: list[int] = field(init=False)
+    touched: set[int] = field(init=False)
     """Ledger minutes that changed since the last drain."""
     stored_ids: dict[int, list[str]] = field(default_factory=dict)
     """Minute of the log clock -> keys of the stored id lists, to be removed with the minute."""
@@ -70,46 +76,68 @@ class Fold:
     """A verdict that claims a log position never seen; cleared by the next accepted record."""
 
     def __post_init__(self) -> None:
-        self.pending = [{} for _ in range(self.tables)]
+        self._begin()
+
+    def _begin(self) -> None:
+        self.pending, self.begun = [{} for _ in range(self.tables)], [[] for _ in range(self.tables)]
+        self.revised, self.forgotten, self.touched = [], [], set()
 
     def fold(self, records: Sequence[Record], position: int) -> None:
         """Fold a batch and move to `position`. *Raises*: only where a record is not a judge's (`Fatal`).
 
-        Whatever every record needs is a local here, and written back at the end: this loop is what an event costs.
+        Minute by minute of the ledger: nearly always a batch is within one.
         """
-        decode, contribute, lateness_ms = self.decode, self.contribute, self.lateness_ms
-        pending, revised, seen = self.pending, self.revised, self.seen
-        ids, remember = seen.ids, seen.current.append
-        acceptance, watermark, clock, gap = self.acceptance, self.watermark, self.clock, self.gap
-        accepts = acceptance.accepts
-        counts: dict[str, Any] = {}
-        minute = minute_end = counted = duplicate = late = 0
-        accepted = b""
-        for record in records:
-            tag, src, base, ts, _, _, topic_id = packed(record.headers)
-            following = acceptance.next
-            if not accepts(base, src):
-                gap = unpack(record.headers) if base > following else gap
-                continue
-            if not minute <= ts < minute_end:
-                self._count(counts, counted, duplicate, late)
-                counted = duplicate = late = 0
-                minute = ts - ts % MINUTE_MS
-                minute_end = minute + MINUTE_MS
-                # Append times may go back a little where the log's leader changed: a minute can come again.
-                counts = self.ledger.setdefault(minute, new_minute(record.offset, following, watermark))
-                self.touched.add(minute)
-            if ts > clock:
-                clock = ts
-                if ts >= seen.until:
-                    self.forgotten += seen.advance(ts)
-                    remember = seen.current.append
-            accepted, gap = topic_id, None
-            if tag != VALID_TAG:
-                reasons, reason = counts[verdict_of(tag).name.lower()], reason_of(record.headers)
-                reasons[reason] = reasons.get(reason, 0) + 1
-                continue
-            event, event_id, event_ms = decode(record.value or b"")
+        said, following = stamps(records), self.acceptance.next
+        accepted, gap = self.acceptance.accept(said)
+        src, ts, tags = (said[column][accepted] for column in ("src", "ts", "tag"))
+        kept = [records[i] for i in accepted.tolist()]
+        for begin, end in pairwise((0, *(np.flatnonzero(np.diff(ts // MINUTE_MS)) + 1).tolist(), len(kept))):
+            if begin < end:
+                self._fold_minute(kept[begin:end], ts[begin:end], tags[begin:end], following)
+                following = int(src[end - 1]) + 1
+        if gap is not None:
+            self.gap = unpack(records[gap].headers)
+        elif kept:
+            self.gap, self.topic_id = None, unpack(kept[-1].headers).topic_id
+        if records:
+            last = records[-1]
+            self.last = Fingerprint(last.offset, last.timestamp, unpack(last.headers).crc)
+        self.position = position
+
+    def _fold_minute(self, records: Sequence[Record], ts: Numbers, tags: Numbers, following: int) -> None:
+        """Accepted records, the append times (ms) of their raw ones, all in one ledger minute, and the raw `next`
+        before them.
+        """
+        began = int(ts[0])
+        if began >= self.seen.until:
+            self.forgotten += self.seen.advance(began)
+        self.clock = max(self.clock, int(ts.max()))
+        minute = began - began % MINUTE_MS
+        # Append times may go back a little where the log's leader changed: a minute can come again.
+        counts = self.ledger.setdefault(minute, new_minute(records[0].offset, following, self.watermark))
+        self.touched.add(minute)
+        valid = tags == VALID_TAG
+        for i in np.flatnonzero(~valid).tolist():
+            reasons, reason = counts[verdict_of(int(tags[i])).name.lower()], reason_of(records[i].headers)
+            reasons[reason] = reasons.get(reason, 0) + 1
+        values = [records[i].value or b"" for i in np.flatnonzero(valid).tolist()]
+        outcomes = self._count(values, ts[valid].tolist())
+        for outcome, number in outcomes.items():
+            if number:
+                counts["valid"] += number
+                counts[outcome] += number
+                self.outcomes[outcome] += number
+
+    def _count(self, values: Sequence[bytes], times: Sequence[int]) -> dict[str, int]:
+        """Valid records, and the append times (ms) of their raw ones. Returns outcomes.
+
+        Whatever every record needs is a local here: this loop is what an event costs.
+        """
+        contribute, lateness_ms, watermark = self.contribute, self.lateness_ms, self.watermark
+        pending, begun, revised = self.pending, self.begun, self.revised
+        ids, remember = self.seen.ids, self.seen.current.append
+        duplicate = late = 0
+        for (event, event_id, event_ms), ts in zip(self.decode(values), times, strict=True):
             if event_id in ids:
                 duplicate += 1
                 continue
@@ -118,25 +146,11 @@ class Fold:
             if event_ms + lateness_ms <= watermark:
                 late += 1
                 continue
-            contribute(event, event_ms, watermark, pending, revised)
-            counted += 1
+            contribute(event, event_ms, watermark, pending, begun, revised)
             if event_ms > watermark < ts:
                 watermark = event_ms if event_ms < ts else ts
-        self._count(counts, counted, duplicate, late)
-        self.watermark, self.clock, self.gap = watermark, clock, gap
-        self.topic_id = accepted or self.topic_id
-        if records:
-            last = records[-1]
-            self.last = Fingerprint(last.offset, last.timestamp, unpack(last.headers).crc)
-        self.position = position
-
-    def _count(self, counts: dict[str, Any], counted: int, duplicate: int, late: int) -> None:
-        """Of one ledger minute."""
-        for outcome, number in (("counted", counted), ("duplicate", duplicate), ("late", late)):
-            if number:
-                counts["valid"] += number
-                counts[outcome] += number
-                self.outcomes[outcome] += number
+        self.watermark = watermark
+        return {"counted": len(values) - duplicate - late, "duplicate": duplicate, "late": late}
 
     def ids_of(self, minutes: set[int]) -> list[str]:
         """Keys of the stored id lists of minutes that were forgotten."""
@@ -146,6 +160,4 @@ class Fold:
         """Begin anew after everything pending went into a commit at `position`."""
         for minute in self.seen.drain():
             self.stored_ids.setdefault(minute, []).append(f"{minute}:{position}")
-        self.pending = [{} for _ in range(self.tables)]
-        self.revised, self.forgotten = [], []
-        self.touched = set()
+        self._begin()

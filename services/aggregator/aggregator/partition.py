@@ -123,7 +123,7 @@ class AggregatorPartition:
             self._accepted = self._clock()
         if self._fold.gap is not None:
             self._report_gap(self._fold.gap)
-        rows = sum(len(pending) for pending in self._fold.pending)
+        rows = sum(map(len, self._fold.begun))
         if self._clock() >= self._due or rows >= self._pace.max_pending_rows:
             await self._commit()
 

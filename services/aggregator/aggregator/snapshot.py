@@ -56,7 +56,7 @@ def drain(
 
     `at_ms` is the time of day, for people: nothing is computed from it.
     """
-    changed, ends = windows.absorb(fold.pending, fold.revised)
+    changed, ends = windows.absorb(fold.pending, fold.begun, fold.revised)
     gone = windows.expire(fold.watermark)
     forgotten = set(fold.forgotten)
     ledger_gone = tuple(m for m in fold.ledger if m + MINUTE_MS + compiled.event.ttl_ms <= fold.clock)

@@ -3,6 +3,7 @@
 import heapq
 from collections import defaultdict
 from collections.abc import Mapping
+from itertools import product
 from typing import Any
 
 import msgspec
@@ -13,7 +14,7 @@ from dataforge.kpi.columns import ALGEBRA, short_label
 from dataforge.kpi.plan import Plan, Row, Table
 from dataforge.state.model import WindowKey, split_window_key, window_key
 
-from aggregator.contribute import Pending, Revised
+from aggregator.contribute import Begun, Pending, Revised
 
 _encode = msgspec.msgpack.Encoder().encode
 
@@ -64,6 +65,8 @@ class Windows:
         event: EventType = plan.event
         self._tables = {t.id: t for t in plan.tables}
         self._order = plan.tables
+        self._stores = {t.id: [int, *(ALGEBRA[c.kind].store for c in t.columns)] for t in plan.tables}
+        """Table -> what makes a row's cells, the revision first, stored ones."""
         self._lateness_ms, self._ttl_ms = event.lateness_ms, event.ttl_ms
         self.labels = [Labels(t, event.label_cap, (labels or {}).get(t.id, ())) for t in plan.tables]
         self._rows: dict[WindowKey, dict[str, Row]] = {}
@@ -92,31 +95,38 @@ class Windows:
         """Windows held in memory."""
         return len(self._rows)
 
-    def absorb(self, pending: list[Pending], revised: list[Revised]) -> tuple[Changed, dict[WindowKey, int]]:
+    def absorb(
+        self, pending: list[Pending], begun: list[Begun], revised: list[Revised]
+    ) -> tuple[Changed, dict[WindowKey, int]]:
         """Add a batch's pending rows to every window they belong to. Returns encoded rows and window ends."""
         changed: defaultdict[WindowKey, set[str]] = defaultdict(set)
         ends: dict[WindowKey, int] = {}
-        for table, labels, rows in zip(self._order, self.labels, pending, strict=True):
-            algebras = [ALGEBRA[c.kind].absorb for c in table.columns]
-            for (pane, raw), values in rows.items():
-                label = labels.of(raw)
-                for size in table.windows_ms:
-                    start = pane - pane % size
-                    key = window_key(table.id, size, start)
-                    row = self._row(key, label, table, start + size)
-                    for i, absorb in enumerate(algebras):
-                        row[i + 1] = absorb(row[i + 1], values[i])
-                    changed[key].add(label)
-                    ends[key] = start + size
-        for n, (pane, raw), watermark in revised:
-            table, label = self._order[n], self.labels[n].of(raw)
+        named = [{raw: labels.of(raw) for raw in raws} for labels, raws in zip(self.labels, begun, strict=True)]
+        for table, label_of, panes in zip(self._order, named, pending, strict=True):
+            columns = [(at, ALGEBRA[c.kind].absorb) for at, c in enumerate(table.columns)]
+            for (pane, added), size in product(panes.items(), table.windows_ms):
+                start = pane - pane % size
+                key = window_key(table.id, size, start)
+                ends[key] = start + size
+                rows, touched = self._held(key, start + size), changed[key]
+                for raw, values in added.items():
+                    label = label_of[raw]
+                    row = rows.get(label)
+                    if row is None:
+                        row = rows[label] = table.empty_row()
+                    for at, absorb in columns:
+                        row[at + 1] = absorb(row[at + 1], values[at])
+                    touched.add(label)
+        for n, pane, raw, watermark in revised:
+            table, label = self._order[n], named[n][raw]
             for size in table.windows_ms:
                 start = pane - pane % size
                 if start + size <= watermark:
                     self._rows[window_key(table.id, size, start)][label][0] += 1
         return {key: self._encoded(key, labels) for key, labels in changed.items()}, ends
 
-    def _row(self, key: WindowKey, label: str, table: Table, end: int) -> Row:
+    def _held(self, key: WindowKey, end: int) -> dict[str, Row]:
+        """A window's rows, begun where it has none."""
         rows = self._rows.get(key)
         if rows is None:
             if end + self._lateness_ms <= self._sealed_by:
@@ -126,14 +136,13 @@ class Windows:
         if key not in self._stored:
             self._stored.add(key)
             heapq.heappush(self._expiries, (end + self._ttl_ms, key))
-        row = rows.get(label)
-        if row is None:
-            row = rows[label] = table.empty_row()
-        return row
+        return rows
 
     def _encoded(self, key: WindowKey, labels: set[str]) -> dict[str, bytes]:
-        table, rows = self._tables[split_window_key(key)[0]], self._rows[key]
-        return {label: _encode(table.store(rows[label])) for label in labels}
+        rows, stores = self._rows[key], self._stores[split_window_key(key)[0]]
+        return {
+            label: _encode([store(cell) for store, cell in zip(stores, rows[label], strict=True)]) for label in labels
+        }
 
     def expire(self, watermark: int) -> tuple[WindowKey, ...]:
         """Windows past their time to live, forgotten here and to be removed from the store."""

@@ -1,7 +1,7 @@
 """A small event type built by hand, and judged records of it."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import msgspec
@@ -42,9 +42,9 @@ class Sale(msgspec.Struct):
 _decoder = msgspec.json.Decoder(Sale)
 
 
-def _decode(value: bytes) -> tuple[Any, str, int]:
-    sale = _decoder.decode(value)
-    return sale, sale.id, sale.at
+def _decode(values: Sequence[bytes]) -> Iterator[tuple[Any, str, int]]:
+    for sale in map(_decoder.decode, values):
+        yield sale, sale.id, sale.at
 
 
 def _metric(name: str, measure: Measure, by: Sequence[tuple[str, ...]] = ((),), **more: Any) -> Metric:

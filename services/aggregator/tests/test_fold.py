@@ -244,6 +244,24 @@ async def test_labels_past_the_cap_share_one_row() -> None:
     assert rows == {("0",): 1, ("1",): 1, ("__other__",): 3}
 
 
+@pytest.mark.parametrize("cuts", [(3,), (1, 3), (2, 3), (1, 2, 3)])
+async def test_the_first_labels_of_the_log_get_the_rows_wherever_commits_are(cuts: Sequence[int]) -> None:
+    """The third event's label is the second one in its window."""
+    store, shop = MemoryState(), compiled(label_cap=2)
+    at = (START, START + MINUTE, START)
+    log = numbered([judged(n, START, sale(str(n), ms, shop=n)) for n, ms in enumerate(at)])
+    worker = owner(store, shop=shop)
+    start = await worker.open()
+    for cut in cuts:
+        await worker.take(RecordBatch(*TP, start, cut, log[start:cut]))
+        start = cut
+    view = shop.plan.view("sales", ("shop",))
+    read = await store.read(shop.name, 0, view.table.id, MINUTE, 0, 2**60)
+    rows = {(row.start_ms, *row.labels) for row in window_rows(view, MINUTE, [read], LATENESS)}
+    window = START - START % MINUTE
+    assert rows == {(window, "0"), (window + MINUTE, "1"), (window, "__other__")}
+
+
 async def test_top_k_names_the_most_frequent_items_with_bounds() -> None:
     store = MemoryState()
     log = numbered(
@@ -304,9 +322,9 @@ def test_a_fold_that_would_write_a_sealed_window_is_stopped() -> None:
     windows = Windows(SHOP.plan)
     windows.drop_sealed(START + MINUTE)
     pending: list[Pending] = [{} for _ in SHOP.plan.tables]
-    pending[0][START - MINUTE, ()] = SHOP.plan.tables[0].empty_row()[1:]
+    pending[0][START - MINUTE] = {(): SHOP.plan.tables[0].empty_row()[1:]}
     with pytest.raises(Fatal, match="sealed"):
-        windows.absorb(pending, [])
+        windows.absorb(pending, [[()] for _ in SHOP.plan.tables], [])
 
 
 async def test_a_ledger_minute_says_where_it_can_be_folded_from() -> None:

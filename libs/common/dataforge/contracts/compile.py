@@ -139,14 +139,18 @@ class Projection:
 
     decoder: Decoder
     attributes: Mapping[str, str]
+    _list: Decoder
+
+    def decode_all(self, values: Iterable[bytes]) -> list[Any]:
+        """As `decoder.decode` of each, in one call. Only for what was judged valid: each is one whole document."""
+        return self._list.decode(b"[%b]" % b",".join(values))
 
 
 def projection(contract: Contract, names: Iterable[str]) -> Projection:
     fields = {name: contract.fields[name] for name in sorted(set(names))}
     attributes = attributes_of(fields)
-    return Projection(
-        msgspec.json.Decoder(_struct(contract, fields, attributes, constrained=False, closed=False)), attributes
-    )
+    event = _struct(contract, fields, attributes, constrained=False, closed=False)
+    return Projection(msgspec.json.Decoder(event), attributes, msgspec.json.Decoder(list[event]))
 
 
 def attributes_of(fields: Iterable[str]) -> dict[str, str]:

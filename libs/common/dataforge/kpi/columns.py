@@ -12,6 +12,7 @@ max, within the sketch's stated error for the others.
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
+from operator import add
 from typing import Any
 
 import datasketches
@@ -145,8 +146,6 @@ def _store_sum(total: int) -> int | str:
 
 @dataclass(frozen=True, slots=True)
 class Algebra:
-    pending: Callable[[], Any]
-    """An empty pending value."""
     held: Callable[[], Any]
     """An empty held value."""
     absorb: Callable[[Any, Any], Any]
@@ -165,20 +164,14 @@ def _none() -> None:
     return None
 
 
-def _add(a: int, b: int) -> int:
-    return a + b
-
-
 ALGEBRA: dict[ColumnKind, Algebra] = {
-    ColumnKind.COUNT: Algebra(_zero, _zero, _add, _add, _same, _same),
-    ColumnKind.SUM: Algebra(_zero, _zero, _add, _add, _store_sum, int),
-    ColumnKind.MIN: Algebra(_none, _none, _min, _min, _same, _same),
-    ColumnKind.MAX: Algebra(_none, _none, _max, _max, _same, _same),
-    ColumnKind.HLL: Algebra(set, _hll, _hll_absorb, _hll_merge, lambda s: s.serialize_compact(), _hll),
-    ColumnKind.KLL: Algebra(list, _kll, _kll_absorb, _kll_merge, lambda s: s.serialize(), _kll),
-    ColumnKind.FREQUENT: Algebra(
-        dict, _frequent, _frequent_absorb, _frequent_merge, lambda s: s.serialize(), _frequent
-    ),
+    ColumnKind.COUNT: Algebra(_zero, add, add, _same, _same),
+    ColumnKind.SUM: Algebra(_zero, add, add, _store_sum, int),
+    ColumnKind.MIN: Algebra(_none, _min, _min, _same, _same),
+    ColumnKind.MAX: Algebra(_none, _max, _max, _same, _same),
+    ColumnKind.HLL: Algebra(_hll, _hll_absorb, _hll_merge, lambda s: s.serialize_compact(), _hll),
+    ColumnKind.KLL: Algebra(_kll, _kll_absorb, _kll_merge, lambda s: s.serialize(), _kll),
+    ColumnKind.FREQUENT: Algebra(_frequent, _frequent_absorb, _frequent_merge, lambda s: s.serialize(), _frequent),
 }
 
 

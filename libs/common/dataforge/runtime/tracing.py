@@ -24,7 +24,7 @@ from opentelemetry.trace import Link, NonRecordingSpan, Span, SpanContext, SpanK
 from opentelemetry.trace.span import TraceState
 from opentelemetry.util.types import Attributes
 
-from dataforge.stream.judged import TRACEPARENT
+from dataforge.stream.judged import HEADER, TRACEPARENT
 from dataforge.stream.records import Record
 
 MAX_LINKS = 32
@@ -134,11 +134,12 @@ def traceparent_of(context: SpanContext) -> bytes:
 
 def traced(records: Sequence[Record], limit: int = MAX_LINKS) -> list[tuple[int, SpanContext]]:
     """(index in the batch, context) of the first `limit` records that carry a sampled traceparent."""
-    # Nearly no record has the header: this line is all that they cost.
-    named = [(i, value) for i, record in enumerate(records) for name, value in record.headers if name == TRACEPARENT]
+    # Nearly no record has the header, but none or the judge's stamp: this line is all that they cost.
+    others = [i for i, record in enumerate(records) if (headers := record.headers) and headers[-1][0] != HEADER]
     found: dict[int, SpanContext] = {}
-    for index, value in named:
-        if index not in found and (context := parse_traceparent(value)) is not None:
+    for index in others:
+        values = (value for name, value in records[index].headers if name == TRACEPARENT)
+        if (context := next(filter(None, map(parse_traceparent, values)), None)) is not None:
             found[index] = context
         if len(found) >= limit:
             break

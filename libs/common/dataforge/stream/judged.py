@@ -10,6 +10,9 @@ from enum import IntEnum
 from typing import NamedTuple
 from zlib import crc32
 
+import numpy as np
+from numpy.typing import NDArray
+
 from dataforge.errors import Fatal
 from dataforge.stream.records import Record
 
@@ -19,6 +22,9 @@ TRACEPARENT = "traceparent"
 WARNINGS = "warnings"
 
 _PACKED = struct.Struct(">BqqqII16s")
+_COLUMNS = np.dtype(
+    [("tag", "u1"), ("src", ">i8"), ("base", ">i8"), ("ts", ">i8"), ("contract", ">u4"), ("crc", ">u4"), ("id", "V16")]
+)
 _SIZE, _unpack = _PACKED.size, _PACKED.unpack
 _LAYOUT = 1
 
@@ -32,8 +38,10 @@ class Verdict(IntEnum):
 _VERDICTS = {v.value << 4 | _LAYOUT: v for v in Verdict}
 VALID_TAG = Verdict.VALID << 4 | _LAYOUT
 
-Packed = tuple[int, int, int, int, int, int, bytes]
-"""(tag, src, base, ts, contract, crc, topic id): a stamp as it lies in the header."""
+_TAGS = np.array(list(_VERDICTS), np.uint8)
+
+Stamps = NDArray[np.void]
+"""*Shape*: one row per record, with a `Stamp`'s numbers, its verdict as a `tag`: `VALID_TAG`, or ask `verdict_of`."""
 
 
 class Stamp(NamedTuple):
@@ -64,17 +72,28 @@ def fingerprint(value: bytes | None) -> int:
 
 def unpack(headers: Sequence[tuple[str, bytes]]) -> Stamp:
     """Read a judged record's stamp. *Raises* `Fatal` where the record was not written by a judge."""
-    tag, src, base, ts, contract, crc, topic_id = packed(headers)
-    return Stamp(_VERDICTS[tag], src, base, ts, contract, crc, topic_id)
+    if not headers or headers[0][0] != HEADER or len(headers[0][1]) != _SIZE or headers[0][1][0] not in _VERDICTS:
+        raise _not_judged()
+    tag, *said = _unpack(headers[0][1])
+    return Stamp(_VERDICTS[tag], *said)
 
 
-def packed(headers: Sequence[tuple[str, bytes]]) -> Packed:
-    """As `unpack`, for the loop that every record goes through: `VALID_TAG`, or `verdict_of` its first."""
-    for name, value in headers:
-        if name == HEADER and len(value) == _SIZE and (found := _unpack(value))[0] in _VERDICTS:
-            return found  # pyright: ignore[reportReturnType] - the layout's
-    raise Fatal(
-        "a record on a judged topic has no valid 'df' header: only quality-worker may write there; "
+def stamps(records: Sequence[Record]) -> Stamps:
+    """The stamps of a batch. *Raises* `Fatal` where a record was not written by a judge."""
+    try:
+        first = [record.headers[0] for record in records]
+    except IndexError:
+        raise _not_judged() from None
+    packed = [value for name, value in first if name == HEADER and len(value) == _SIZE]
+    columns = np.frombuffer(b"".join(packed), _COLUMNS)
+    if len(packed) != len(records) or not np.isin(columns["tag"], _TAGS).all():
+        raise _not_judged()
+    return columns
+
+
+def _not_judged() -> Fatal:
+    return Fatal(
+        "a record on a judged topic does not begin with a valid 'df' header: only quality-worker may write there; "
         "find the other producer, then recreate the topic"
     )
 
@@ -103,6 +122,25 @@ class Acceptance:
             self.next = src + 1
             return True
         return False
+
+    def accept(self, stamps: Stamps) -> tuple[NDArray[np.intp], int | None]:
+        """Which records of a batch are accepted, in their order; and which one after the last of these, if there is
+        one, claims a log position this reader never saw.
+        """
+        src, base = stamps["src"].astype(np.int64), stamps["base"].astype(np.int64)
+        in_order = (src[1:] > src[:-1]).all() and (base[1:] <= src[:-1] + 1).all()
+        if in_order and len(src) and base[0] <= self.next <= src[0]:
+            self.next = int(src[-1]) + 1
+            return np.arange(len(src)), None  # as nearly always: one after the other
+        accepted: list[int] = []
+        gap = None
+        for at, (claimed, raw) in enumerate(zip(base.tolist(), src.tolist(), strict=True)):
+            if self.accepts(claimed, raw):
+                accepted.append(at)
+                gap = None
+            elif claimed > self.next:
+                gap = at
+        return np.array(accepted, np.intp), gap
 
     def gap(self, stamp: Stamp) -> bool:
         """True where the record claims a log position this reader never saw. Persisting, it is an alert."""

@@ -34,6 +34,7 @@ from dataforge.errors import Fatal
 from dataforge.runtime import metrics
 from dataforge.stream.assignor import Assignor
 from dataforge.stream.connection import survive_resets
+from dataforge.stream.fetched import take
 from dataforge.stream.heartbeat import naming
 from dataforge.stream.pacing import Pacing
 from dataforge.stream.records import RecordBatch, TopicPartition
@@ -223,9 +224,9 @@ class Consumer(faust_consumer.Consumer):
         subscription = kafka._subscription
         if partitions := self.lanes.roomy():
             with subscription.fetch_context():
-                fetched = await fetcher.fetched_records(
-                    partitions, timeout=0, max_records=self.app.conf.broker_max_poll_records
-                )
+                if subscription.reassignment_in_progress:  # what is fetched by then may not be this member's
+                    await subscription.wait_for_assignment()
+                fetched = take(fetcher, partitions, self.app.conf.broker_max_poll_records)
             if fetched:
                 self._pacing.polled(sum(map(len, fetched.values())))
                 return [batch for tp, records in fetched.items() if (batch := self._stamp(tp, records)) is not None]
