@@ -1,7 +1,7 @@
-"""Jars from Maven Central, pinned by content: a lock file per server names each jar and its SHA-256.
+"""Jars from Maven Central, pinned by content: a lock file names each jar of a program and its SHA-256.
 
-Nothing is resolved when a user starts a stack: the lock is the whole class path. `python -m devstack.jars`
-resolves the coordinates below again and rewrites the locks (after a version was raised here).
+Nothing is resolved when a user starts a stack: the lock is the whole class path. Its first line says what it was
+resolved from; raise a version there, and `python -m devstack.jars LOCK` writes the rest anew.
 """
 
 import fcntl
@@ -17,11 +17,6 @@ from pathlib import Path
 
 from devstack.errors import StackError
 
-LOCKS = Path(__file__).parent / "servers"
-COORDINATES = {
-    "kafka": "org.apache.kafka:kafka_2.13:4.1.0+org.slf4j:slf4j-simple:1.7.36",
-    "s3proxy": "org.gaul:s3proxy:4.1.0",
-}
 # s3proxy can stand before other clouds, SFTP and collectors, and carries Jetty shaded: none of that is loaded
 # by the file system store, and it is two thirds of the download.
 # fmt: off
@@ -63,19 +58,23 @@ Download = Callable[[Jar, Path], Path]
 """Fetches a jar to somewhere inside a folder and says where; whether it is the right one is checked later."""
 
 
-def locked(server: str) -> list[Jar]:
-    lines = (LOCKS / f"{server}.lock").read_text().splitlines()
+def lock_of(server: str) -> Path:
+    return Path(__file__).parent / "servers" / f"{server}.lock"
+
+
+def locked(lock: Path) -> list[Jar]:
+    lines = lock.read_text().splitlines()
     return [Jar(*line.split(":")) for line in lines if line and not line.startswith("#")]
 
 
-def class_path(server: str, cache: Path, progress: Progress | None = None, download: Download | None = None) -> str:
-    """The server's class path, fetching what the cache does not hold.
+def class_path(lock: Path, cache: Path, progress: Progress | None = None, download: Download | None = None) -> str:
+    """The locked class path, fetching what the cache does not hold.
 
     *Guarantees*: a jar appears in the cache complete and verified, or not at all; processes may race.
     *Raises* `StackError` when a jar cannot be had or is not what the lock names.
     """
     folder = cache / "jars"
-    jars = locked(server)
+    jars = locked(lock)
     missing = [jar for jar in jars if not (folder / jar.file_name).exists()]
     if missing:
         folder.mkdir(parents=True, exist_ok=True)
@@ -142,22 +141,22 @@ def _sha256(path: Path) -> str:
         return hashlib.file_digest(handle, "sha256").hexdigest()
 
 
-def _left_out(server: str, group: str) -> bool:
-    return any(group == g or group.startswith(f"{g}.") for g in LEFT_OUT.get(server, ()))
+def _left_out(program: str, group: str) -> bool:
+    return any(group == g or group.startswith(f"{g}.") for g in LEFT_OUT.get(program, ()))
 
 
-def _write_lock(server: str, repo_cache: Path) -> None:
-    context = _maven(repo_cache)
-    wanted = [context.create_dependency(c) for c in COORDINATES[server].split("+")]
+def _write_lock(lock: Path, repo_cache: Path) -> None:
+    context, coordinates = _maven(repo_cache), lock.read_text().splitlines()[0]
+    wanted = [context.create_dependency(c) for c in coordinates.removeprefix("# ").split("+")]
     inputs, transitive = context.resolver.resolve(wanted)
     found = [*inputs, *(d for d in transitive if d.scope in ("compile", "runtime"))]
     jars = (d.artifact for d in found if d.artifact.packaging == "jar")
-    artifacts = [a for a in jars if not _left_out(server, a.groupId)]
+    artifacts = [a for a in jars if not _left_out(lock.stem, a.groupId)]
     lines = sorted(f"{a.groupId}:{a.artifactId}:{a.version}:{a.classifier}:{_sha256(a.resolve())}" for a in artifacts)
-    (LOCKS / f"{server}.lock").write_text(f"# {COORDINATES[server]}\n" + "\n".join(lines) + "\n")
+    lock.write_text("\n".join([coordinates, *lines, ""]))
 
 
 if __name__ == "__main__":
     with tempfile.TemporaryDirectory() as scratch:
-        for name in sys.argv[1:] or COORDINATES:
-            _write_lock(name, Path(scratch))
+        for path in sys.argv[1:]:
+            _write_lock(Path(path), Path(scratch))

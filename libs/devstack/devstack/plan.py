@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 
-from devstack.jars import Progress, class_path
+from devstack.jars import Progress, class_path, lock_of
 from devstack.model import Endpoints, ServiceSpec, Wanted
 from devstack.paths import StackPaths
 from devstack.program import Program, http_ok
@@ -72,9 +72,11 @@ def servers(
 ) -> list[Program]:
     """*Raises* `StackError` where jars cannot be fetched."""
     makers: dict[str, Callable[[], Program]] = {
-        "kafka": lambda: kafka.kafka(paths, ports, class_path("kafka", cache, progress), env, proxy=kafka_proxy),
+        "kafka": lambda: kafka.kafka(
+            paths, ports, class_path(lock_of("kafka"), cache, progress), env, proxy=kafka_proxy
+        ),
         "valkey": lambda: valkey.valkey(paths, ports, env),
-        "s3proxy": lambda: s3proxy.s3proxy(paths, ports, class_path("s3proxy", cache, progress), secrets, env),
+        "s3proxy": lambda: s3proxy.s3proxy(paths, ports, class_path(lock_of("s3proxy"), cache, progress), secrets, env),
     }
     return [makers[name]() for name in names]
 

@@ -19,7 +19,7 @@ import msgspec
 
 from devstack.domains import content
 from devstack.errors import StackError
-from devstack.jars import Progress, class_path
+from devstack.jars import Progress, class_path, lock_of
 from devstack.model import SERVERS, SERVICES, Endpoints, ServiceSpec, State, Wanted, read_state, read_wanted, write
 from devstack.paths import StackPaths
 from devstack.processes import ProcessId, end_groups, spawn
@@ -65,7 +65,7 @@ class Stack:
         paths.logs.mkdir(parents=True, exist_ok=True)
         for server in servers:
             if server in ("kafka", "s3proxy"):
-                class_path(server, cache_dir(), fetching)  # fetched here, where a user sees the progress
+                class_path(lock_of(server), cache_dir(), fetching)  # fetched here, where a user sees the progress
         asked = Wanted(
             revision=0,
             domains=tuple(map(str, domains)),

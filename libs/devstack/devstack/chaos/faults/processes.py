@@ -11,6 +11,7 @@ from contextlib import suppress
 import psutil
 
 from devstack.chaos.fault import Evidence, NotInForce, Stage
+from devstack.model import ProgramState
 from devstack.processes import ProcessId
 
 WORKERS = ("landing-worker", "quality-worker", "aggregator")
@@ -83,18 +84,23 @@ class Zombie:
 
 def running(stage: Stage, name: str) -> ProcessId:
     """*Raises* `NotInForce` where it does not run just now: another fault was quicker."""
-    process = stage.stack.state().program(name).process
-    if process is None or not process.alive():
-        raise NotInForce(f"{name} does not run at this moment")
-    return process
+    return _running(stage, name)[0]
 
 
 def serving(stage: Stage, name: str) -> ProcessId:
     """As `running`, and it was ready since it started: it has work that can be disturbed. *Raises* `NotInForce`."""
-    process = running(stage, name)
-    if stage.stack.state().program(name).state != "ready":
+    process, state = _running(stage, name)
+    if state != "ready":
         raise NotInForce(f"{name} is only starting at this moment")
     return process
+
+
+def _running(stage: Stage, name: str) -> tuple[ProcessId, ProgramState]:
+    # A program that a rebalance has taken away is not even there.
+    for program in stage.stack.state().programs:
+        if program.name == name and program.process is not None and program.process.alive():
+            return program.process, program.state
+    raise NotInForce(f"{name} does not run at this moment")
 
 
 def send(process: ProcessId, number: signal.Signals) -> None:
@@ -129,10 +135,11 @@ async def hold_down(stage: Stage, names: Sequence[str]) -> list[int]:
         stage.stack.hold(name)
     killed: list[int] = []
     deadline = time.monotonic() + _HELD_S
-    while waiting := [p for name in names if (p := stage.stack.state().program(name)).state != "held"]:
+    while waiting := set(names) - {p.name for p in stage.stack.state().programs if p.state == "held"}:
         if time.monotonic() > deadline:
-            raise NotInForce(f"{', '.join(p.name for p in waiting)} could not be held down")
-        for process in (p.process for p in waiting if p.process is not None and p.process.alive()):
+            raise NotInForce(f"{', '.join(sorted(waiting))} could not be held down")
+        programs = [p for p in stage.stack.state().programs if p.name in waiting]
+        for process in (p.process for p in programs if p.process is not None and p.process.alive()):
             with suppress(NotInForce):
                 send(process, signal.SIGKILL)
                 killed.append(process.pid)
