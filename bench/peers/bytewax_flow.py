@@ -15,7 +15,7 @@ from bytewax.operators.windowing import EventClock, TumblingWindower
 from bytewax.recovery import RecoveryConfig, init_db_dir
 from bytewax.testing import TestingSink
 
-from counted import GRACE_MS, WINDOW_MS, say
+from counted import WINDOW_MS, say
 
 bootstrap, topic = sys.argv[1], sys.argv[2]
 EPOCH = datetime.fromtimestamp(0, UTC)
@@ -47,7 +47,7 @@ def merge(left, right):
 
 flow = Dataflow("sales")
 messages = op.input("read", flow, KafkaSource([bootstrap], [topic], tail=False, batch_size=2000))
-clock = EventClock(time_of, wait_for_system_duration=timedelta(milliseconds=GRACE_MS))
+clock = EventClock(time_of, wait_for_system_duration=timedelta(seconds=60))
 windower = TumblingWindower(length=timedelta(milliseconds=WINDOW_MS), align_to=EPOCH)
 counted = win.fold_window(
     "count",

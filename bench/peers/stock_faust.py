@@ -6,7 +6,6 @@ they are added up at the end.
 """
 
 import asyncio
-import logging
 import os
 import signal
 import sys
@@ -29,10 +28,9 @@ app = faust.App(
     broker_commit_interval=0.1,
     broker_max_poll_records=2000,
     consumer_auto_offset_reset="earliest",
-    value_serializer="json",
     web_enabled=False,
 )
-sales = app.topic(topic, key_type=bytes, value_type=dict, key_serializer="raw")
+sales = app.topic(topic, key_serializer="raw", value_serializer="json")
 by_store = app.Table("by_store", default=lambda: [0, 0, 0, 0], partitions=partitions)
 by_category = app.Table("by_category", default=lambda: [0, 0, 0, 0], partitions=partitions)
 seen = 0
@@ -72,4 +70,4 @@ def finish() -> None:
 
 
 if __name__ == "__main__":
-    faust.Worker(app, loglevel=logging.ERROR, redirect_stdouts=False, override_logging=False).execute_from_commandline()
+    faust.Worker(app, loglevel="ERROR", redirect_stdouts=False).execute_from_commandline()

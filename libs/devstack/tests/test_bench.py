@@ -3,29 +3,43 @@
 import random
 import sys
 from collections import defaultdict
+from xml.etree import ElementTree
 
 import pytest
 
 from devstack.bench.answers import digest
-from devstack.bench.contest import OURS, Measured, ratio, report
+from devstack.bench.contest import OURS, Measured, report
+from devstack.bench.plot import svg
 from devstack.bench.process import Cost, cost_of
 from devstack.bench.sales import PARTITIONS, WINDOW_MS, drawn
 from devstack.errors import StackError
 
 
-def test_a_ratio_is_paired_within_rounds() -> None:
-    ours = [Measured(2.0, 1, 1), Measured(4.0, 1, 1), Measured(3.0, 1, 1)]
-    theirs = [Measured(1.0, 1, 1), Measured(4.0, 1, 1), Measured(9.0, 1, 1)]
-    found = ratio(ours, theirs)
-    assert (found.median, found.least, found.most) == (1.0, 0.5, 3.0)
+def rounds_of(*cpu_s: float, events: int = 100, answer: str = "right") -> list[Measured]:
+    return [Measured(events, seconds, 1, 1, answer, "right") for seconds in cpu_s]
+
+
+def test_a_ratio_is_paired_within_rounds_and_of_one_event() -> None:
+    found = report("stream", {OURS: rounds_of(2.0, 4.0, 3.0, events=200), "other": rounds_of(0.5, 2.0, 4.5)})
+    assert (found.ratios, found.spread) == ({"other": 1.0}, {"other": (0.5, 3.0)})
+    assert found.at_best("other") == 0.5
 
 
 def test_a_contestant_with_another_answer_is_a_problem() -> None:
-    rounds = {OURS: [Measured(2.0, 4.0, 100, "right")], "other": [Measured(1.0, 1.0, 50, "wrong")]}
-    found = report("stream", 1_000, "right", rounds)
+    found = report("stream", {OURS: rounds_of(2.0), "other": rounds_of(1.0, answer="wrong")})
     assert found.problems == ["other answers 'wrong' in round 1, not 'right'"]
-    assert found.ratios["other"].median == 0.5
-    assert (found.standings[OURS].events_per_cpu_s, found.standings[OURS].events_per_s) == (500, 250)
+    assert found.ratios["other"] == 0.5
+    assert (found.standings[OURS].events_per_cpu_s, found.standings[OURS].events_per_s) == (50, 100)
+
+
+def test_a_picture_has_a_bar_for_each_and_is_xml() -> None:
+    rounds = {OURS: rounds_of(0.001), "fast & furious": rounds_of(0.0005), "slow": rounds_of(0.1)}
+    drawing = ElementTree.fromstring(svg(report("stream", rounds)))  # noqa: S314 - it is our own
+    bars = drawing.findall("{http://www.w3.org/2000/svg}rect")
+    assert [round(float(bar.get("width", 0))) for bar in bars] == sorted(
+        (round(float(bar.get("width", 0))) for bar in bars), reverse=True
+    )
+    assert len(bars) == 3
 
 
 def test_the_expected_rows_are_those_of_a_plain_loop_and_have_one_digest() -> None:

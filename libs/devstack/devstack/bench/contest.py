@@ -11,19 +11,19 @@ OURS = "dataforge"
 class Measured(msgspec.Struct, frozen=True):
     """One round of one contestant, its start taken away."""
 
+    events: int
     cpu_s: float
     """Of all its threads and child processes."""
     wall_s: float
     peak_mib: float
     answer: str = ""
+    expected: str = ""
+    """The answer, worked out by no contestant."""
 
-
-class Ratio(msgspec.Struct, frozen=True):
-    """Ours divided by another's, in events per CPU second: above 1 we are faster. Paired within each round."""
-
-    median: float
-    least: float
-    most: float
+    @property
+    def cost_us(self) -> float:
+        """CPU time of one event."""
+        return self.cpu_s / self.events * 1e6
 
 
 class Standing(msgspec.Struct, frozen=True):
@@ -36,46 +36,45 @@ class Standing(msgspec.Struct, frozen=True):
 
 class SuiteReport(msgspec.Struct, frozen=True):
     suite: str
-    ratios: dict[str, Ratio]
-    """Contestant -> ours by theirs."""
+    ratios: dict[str, float]
+    """Contestant -> ours by theirs in events per CPU second, the median over rounds: above 1 we are faster."""
+    spread: dict[str, tuple[float, float]]
+    """Contestant -> the least and the most of these."""
     standings: dict[str, Standing]
     rounds: dict[str, list[Measured]]
-    events: int
-    """Of one round."""
-    expected: str
-    """The answer, worked out by none of them."""
     problems: list[str]
 
+    def at_best(self, name: str) -> float:
+        """Ours by theirs, of the cheapest round of each: what others on the machine cost, cannot be in it twice."""
+        return min(m.cost_us for m in self.rounds[name]) / min(m.cost_us for m in self.rounds[OURS])
 
-def report(suite: str, events: int, expected: str, rounds: Mapping[str, Sequence[Measured]]) -> SuiteReport:
+
+def report(suite: str, rounds: Mapping[str, Sequence[Measured]]) -> SuiteReport:
     """*Raises* `KeyError` where we did not take part."""
-    ours = rounds[OURS]
-    others = {name: theirs for name, theirs in rounds.items() if name != OURS}
+    ratios = {name: _ratios(rounds[OURS], theirs) for name, theirs in rounds.items() if name != OURS}
     return SuiteReport(
         suite,
-        {name: ratio(ours, theirs) for name, theirs in others.items()},
-        {name: _standing(measured, events) for name, measured in rounds.items()},
+        {name: round(median(found), 3) for name, found in ratios.items()},
+        {name: (round(min(found), 3), round(max(found), 3)) for name, found in ratios.items()},
+        {name: _standing(measured) for name, measured in rounds.items()},
         {name: list(measured) for name, measured in rounds.items()},
-        events,
-        expected,
         [
-            f"{name} answers {measured.answer!r} in round {number}, not {expected!r}"
+            f"{name} answers {measured.answer!r} in round {number}, not {measured.expected!r}"
             for name, taken in rounds.items()
             for number, measured in enumerate(taken, 1)
-            if measured.answer != expected
+            if measured.answer != measured.expected
         ],
     )
 
 
-def ratio(ours: Sequence[Measured], theirs: Sequence[Measured]) -> Ratio:
-    """The same events on both sides, so their CPU time by ours."""
-    by_round = [their.cpu_s / our.cpu_s for our, their in zip(ours, theirs, strict=True)]
-    return Ratio(*(round(value, 3) for value in (median(by_round), min(by_round), max(by_round))))
+def _ratios(ours: Sequence[Measured], theirs: Sequence[Measured]) -> list[float]:
+    """Paired: both of a round had the machine as it was then."""
+    return [their.cost_us / our.cost_us for our, their in zip(ours, theirs, strict=True)]
 
 
-def _standing(measured: Sequence[Measured], events: int) -> Standing:
+def _standing(measured: Sequence[Measured]) -> Standing:
     return Standing(
-        round(events / median(one.cpu_s for one in measured)),
-        round(events / median(one.wall_s for one in measured)),
+        round(median(one.events / one.cpu_s for one in measured)),
+        round(median(one.events / one.wall_s for one in measured)),
         round(max(one.peak_mib for one in measured), 1),
     )
