@@ -8,10 +8,9 @@ import sys
 
 import msgspec
 import uvloop
-from aiokafka import AIOKafkaConsumer
-from aiokafka.structs import TopicPartition
 
 from counted import WINDOW_MS, say
+from polling import polled
 
 
 class Sale(msgspec.Struct):
@@ -26,20 +25,8 @@ async def read(bootstrap: str, topic: str, partitions: int, events: int) -> None
     decode = msgspec.json.Decoder(Sale).decode
     folded: dict[tuple[int | str, int], list[int]] = {}
     """By store, a number, and by category, a text."""
-    consumer = AIOKafkaConsumer(
-        bootstrap_servers=bootstrap,
-        enable_auto_commit=False,
-        fetch_max_wait_ms=50,
-        max_partition_fetch_bytes=8 * 1024 * 1024,
-        isolation_level="read_committed",
-    )
-    await consumer.start()
-    tps = [TopicPartition(topic, partition) for partition in range(partitions)]
-    consumer.assign(tps)
-    await consumer.seek_to_beginning(*tps)
-    seen = 0
-    while seen < events:
-        for records in (await consumer.getmany(timeout_ms=1000, max_records=2000)).values():
+    async for poll in polled(bootstrap, topic, partitions, events):
+        for records in poll.values():
             for record in records:
                 sale = decode(record.value or b"")
                 start, amount = sale.at - sale.at % WINDOW_MS, sale.amount
@@ -53,8 +40,6 @@ async def read(bootstrap: str, topic: str, partitions: int, events: int) -> None
                         row[2] += 1
                         if amount > row[3]:
                             row[3] = amount
-            seen += len(records)
-    await consumer.stop()
     say(
         ("store" if isinstance(label, int) else "category", str(label), start, values)
         for (label, start), values in folded.items()

@@ -145,9 +145,8 @@ MUTANTS = {
         (
             Edit(
                 "aggregator.fold",
-                "        kept = [records[i] for i in accepted.tolist()]\n",
-                "        kept = [records[i] for i in accepted.tolist()]\n"
-                "        ts = np.array([record.timestamp for record in kept], np.int64)\n",
+                "        for begin, end in _minutes(ts):\n",
+                "        ts = [record.timestamp for record in kept]\n        for begin, end in _minutes(ts):\n",
             ),
         ),
         "state of partition",

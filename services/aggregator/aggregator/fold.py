@@ -6,13 +6,9 @@ exactly one outcome. Exact measures are bitwise equal on every re-read.
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from itertools import pairwise
 from typing import Any, NamedTuple
-
-import numpy as np
-from numpy.typing import NDArray
 
 from dataforge.stream.judged import VALID_TAG, Acceptance, Stamp, reason_of, stamps, unpack, verdict_of
 from dataforge.stream.origin import NO_ID
@@ -21,7 +17,6 @@ from dataforge.stream.records import Record
 from aggregator.contribute import Begun, Contribute, Pending, Revised
 from aggregator.dedupe import MINUTE_MS, SeenIds
 
-Numbers = NDArray[np.integer[Any]]
 Decode = Callable[[Sequence[bytes]], Iterable[tuple[Any, str, int]]]
 """Values -> (event as the contribution reads it, event id, event time in ms) of each."""
 
@@ -89,40 +84,43 @@ class Fold:
         """
         said, following = stamps(records), self.acceptance.next
         accepted, gap = self.acceptance.accept(said)
-        src, ts, tags = (said[column][accepted] for column in ("src", "ts", "tag"))
-        kept = [records[i] for i in accepted.tolist()]
-        for begin, end in pairwise((0, *(np.flatnonzero(np.diff(ts // MINUTE_MS)) + 1).tolist(), len(kept))):
-            if begin < end:
-                self._fold_minute(kept[begin:end], ts[begin:end], tags[begin:end], following)
-                following = int(src[end - 1]) + 1
+        if len(accepted) == len(records):
+            kept, ts, tags = records, said.ts, said.tags
+        else:
+            kept, ts, tags = ([column[i] for i in accepted] for column in (records, said.ts, said.tags))
+        for begin, end in _minutes(ts):
+            self._fold_minute(kept[begin:end], ts[begin:end], tags[begin:end], following)
+            following = int(said.src[accepted[end - 1]]) + 1
+        if kept:
+            self.gap, self.topic_id = None, unpack(kept[-1].headers).topic_id
         if gap is not None:
             self.gap = unpack(records[gap].headers)
-        elif kept:
-            self.gap, self.topic_id = None, unpack(kept[-1].headers).topic_id
         if records:
             last = records[-1]
             self.last = Fingerprint(last.offset, last.timestamp, unpack(last.headers).crc)
         self.position = position
 
-    def _fold_minute(self, records: Sequence[Record], ts: Numbers, tags: Numbers, following: int) -> None:
+    def _fold_minute(self, records: Sequence[Record], ts: list[int], tags: list[int], following: int) -> None:
         """Accepted records, the append times (ms) of their raw ones, all in one ledger minute, and the raw `next`
         before them.
         """
-        began = int(ts[0])
-        if began >= self.seen.until:
-            self.forgotten += self.seen.advance(began)
-        self.clock = max(self.clock, int(ts.max()))
-        minute = began - began % MINUTE_MS
+        if ts[0] >= self.seen.until:
+            self.forgotten += self.seen.advance(ts[0])
+        self.clock = max(self.clock, *ts)
+        minute = ts[0] - ts[0] % MINUTE_MS
         # Append times may go back a little where the log's leader changed: a minute can come again.
         counts = self.ledger.setdefault(minute, new_minute(records[0].offset, following, self.watermark))
         self.touched.add(minute)
-        valid = tags == VALID_TAG
-        for i in np.flatnonzero(~valid).tolist():
-            reasons, reason = counts[verdict_of(int(tags[i])).name.lower()], reason_of(records[i].headers)
-            reasons[reason] = reasons.get(reason, 0) + 1
-        values = [records[i].value or b"" for i in np.flatnonzero(valid).tolist()]
-        outcomes = self._count(values, ts[valid].tolist())
-        for outcome, number in outcomes.items():
+        if tags.count(VALID_TAG) == len(tags):
+            values = [record.value or b"" for record in records]
+        else:
+            valid = [i for i, tag in enumerate(tags) if tag == VALID_TAG]
+            values, ts = [records[i].value or b"" for i in valid], [ts[i] for i in valid]
+            for tag, record in zip(tags, records, strict=True):
+                if tag != VALID_TAG:
+                    reasons, reason = counts[verdict_of(tag).name.lower()], reason_of(record.headers)
+                    reasons[reason] = reasons.get(reason, 0) + 1
+        for outcome, number in self._count(values, ts).items():
             if number:
                 counts["valid"] += number
                 counts[outcome] += number
@@ -161,3 +159,16 @@ class Fold:
         for minute in self.seen.drain():
             self.stored_ids.setdefault(minute, []).append(f"{minute}:{position}")
         self._begin()
+
+
+def _minutes(ts: Sequence[int]) -> Iterator[tuple[int, int]]:
+    """[begin, end) of each run of times in one minute. Pure."""
+    begin = 0
+    while begin < len(ts):
+        minute = ts[begin] - ts[begin] % MINUTE_MS
+        if begin == 0 and min(ts) >= minute and max(ts) < minute + MINUTE_MS:
+            end = len(ts)  # as nearly always
+        else:
+            end = next((i for i in range(begin, len(ts)) if not minute <= ts[i] < minute + MINUTE_MS), len(ts))
+        yield begin, end
+        begin = end

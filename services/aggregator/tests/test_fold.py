@@ -244,6 +244,16 @@ async def test_labels_past_the_cap_share_one_row() -> None:
     assert rows == {("0",): 1, ("1",): 1, ("__other__",): 3}
 
 
+async def test_a_gap_at_the_end_of_a_batch_leaves_the_state_as_one_in_a_batch_of_its_own() -> None:
+    log = numbered([judged(0, START, sale("a", START)), judged(5, START, sale("b", START), base=5)])
+    whole, apart = MemoryState(), MemoryState()
+    await fold_all(whole, log)
+    await fold_all(apart, log, [1])
+    metas = [(await store.load(SHOP.name, 0, LATENESS)).meta for store in (whole, apart)]
+    assert metas[0]["topic_id"]
+    assert {name for name in metas[0] if metas[0][name] != metas[1][name]} == {"claim", "feed"}
+
+
 @pytest.mark.parametrize("cuts", [(3,), (1, 3), (2, 3), (1, 2, 3)])
 async def test_the_first_labels_of_the_log_get_the_rows_wherever_commits_are(cuts: Sequence[int]) -> None:
     """The third event's label is the second one in its window."""

@@ -134,8 +134,11 @@ def traceparent_of(context: SpanContext) -> bytes:
 
 def traced(records: Sequence[Record], limit: int = MAX_LINKS) -> list[tuple[int, SpanContext]]:
     """(index in the batch, context) of the first `limit` records that carry a sampled traceparent."""
-    # Nearly no record has the header, but none or the judge's stamp: this line is all that they cost.
-    others = [i for i, record in enumerate(records) if (headers := record.headers) and headers[-1][0] != HEADER]
+    # Nearly no record has the header, but none at all or the judge's stamp alone: this is all that they cost.
+    others = [
+        i for i, record in enumerate(records)
+        if (headers := record.headers) and (headers[0][0] != HEADER or len(headers) > 1)
+    ]  # fmt: skip
     found: dict[int, SpanContext] = {}
     for index in others:
         values = (value for name, value in records[index].headers if name == TRACEPARENT)

@@ -38,11 +38,6 @@ class Verdict(IntEnum):
 _VERDICTS = {v.value << 4 | _LAYOUT: v for v in Verdict}
 VALID_TAG = Verdict.VALID << 4 | _LAYOUT
 
-_TAGS = np.array(list(_VERDICTS), np.uint8)
-
-Stamps = NDArray[np.void]
-"""*Shape*: one row per record, with a `Stamp`'s numbers, its verdict as a `tag`: `VALID_TAG`, or ask `verdict_of`."""
-
 
 class Stamp(NamedTuple):
     """What quality-worker adds to a raw record when it copies it to `judged`."""
@@ -78,17 +73,28 @@ def unpack(headers: Sequence[tuple[str, bytes]]) -> Stamp:
     return Stamp(_VERDICTS[tag], *said)
 
 
+class Stamps(NamedTuple):
+    """The stamps of a batch. *Shape*: one entry per record."""
+
+    tags: list[int]
+    """Of their verdicts: `VALID_TAG`, or ask `verdict_of`."""
+    src: NDArray[np.int64]
+    base: NDArray[np.int64]
+    ts: list[int]
+
+
 def stamps(records: Sequence[Record]) -> Stamps:
-    """The stamps of a batch. *Raises* `Fatal` where a record was not written by a judge."""
+    """*Raises* `Fatal` where a record was not written by a judge."""
     try:
         first = [record.headers[0] for record in records]
     except IndexError:
         raise _not_judged() from None
     packed = [value for name, value in first if name == HEADER and len(value) == _SIZE]
     columns = np.frombuffer(b"".join(packed), _COLUMNS)
-    if len(packed) != len(records) or not np.isin(columns["tag"], _TAGS).all():
+    tags: list[int] = columns["tag"].tolist()
+    if len(packed) != len(records) or not _VERDICTS.keys() >= set(tags):
         raise _not_judged()
-    return columns
+    return Stamps(tags, columns["src"].astype(np.int64), columns["base"].astype(np.int64), columns["ts"].tolist())
 
 
 def _not_judged() -> Fatal:
@@ -123,15 +129,15 @@ class Acceptance:
             return True
         return False
 
-    def accept(self, stamps: Stamps) -> tuple[NDArray[np.intp], int | None]:
+    def accept(self, stamps: Stamps) -> tuple[Sequence[int], int | None]:
         """Which records of a batch are accepted, in their order; and which one after the last of these, if there is
         one, claims a log position this reader never saw.
         """
-        src, base = stamps["src"].astype(np.int64), stamps["base"].astype(np.int64)
+        src, base = stamps.src, stamps.base
         in_order = (src[1:] > src[:-1]).all() and (base[1:] <= src[:-1] + 1).all()
         if in_order and len(src) and base[0] <= self.next <= src[0]:
             self.next = int(src[-1]) + 1
-            return np.arange(len(src)), None  # as nearly always: one after the other
+            return range(len(src)), None  # as nearly always: one after the other
         accepted: list[int] = []
         gap = None
         for at, (claimed, raw) in enumerate(zip(base.tolist(), src.tolist(), strict=True)):
@@ -140,7 +146,7 @@ class Acceptance:
                 gap = None
             elif claimed > self.next:
                 gap = at
-        return np.array(accepted, np.intp), gap
+        return accepted, gap
 
     def gap(self, stamp: Stamp) -> bool:
         """True where the record claims a log position this reader never saw. Persisting, it is an alert."""

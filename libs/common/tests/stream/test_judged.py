@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dataforge.errors import Fatal
-from dataforge.stream.judged import HEADER, Acceptance, Stamp, Verdict, stamps, unpack
+from dataforge.stream.judged import HEADER, Acceptance, Stamp, Verdict, stamps, unpack, verdict_of
 from dataforge.stream.records import LogRecord
 
 
@@ -31,7 +31,7 @@ def test_a_batch_is_accepted_as_its_records_are(claims: list[tuple[int, int]], c
     edges = sorted({0, len(records), *(cut for cut in cuts if cut < len(records))})
     for begin, end in pairwise(edges):
         accepted, unseen = whole.accept(stamps(records[begin:end]))
-        found += [begin + at for at in accepted.tolist()]
+        found += [begin + at for at in accepted]
         last_gap = begin + unseen if unseen is not None else None if len(accepted) else last_gap
     assert (found, whole.next, last_gap) == (expected, one.next, gap)
 
@@ -40,15 +40,15 @@ def test_a_log_without_repeats_is_accepted_whole() -> None:
     records = [record(src, base) for src, base in ((0, 0), (1, 1), (5, 2), (6, 6))]
     acceptance = Acceptance()
     accepted, gap = acceptance.accept(stamps(records))
-    assert (accepted.tolist(), gap, acceptance.next) == ([0, 1, 2, 3], None, 7)
+    assert (list(accepted), gap, acceptance.next) == ([0, 1, 2, 3], None, 7)
 
 
 def test_a_batch_says_what_each_of_its_stamps_says() -> None:
     said = Stamp(Verdict.UNDECODABLE, 2**40, 3, 4, 2**31, 2**32 - 1, bytes(range(16)))
     judged = LogRecord(0, 0, None, b"", [(HEADER, said.pack()), ("reason", b"utf8")])
     assert unpack(judged.headers) == said
-    [row] = stamps([judged])
-    assert [int(row[name]) for name in ("src", "base", "ts")] == [said.src, said.base, said.ts]
+    [tag], [src], [base], [ts] = stamps([judged])
+    assert (verdict_of(tag), src, base, ts) == (said.verdict, said.src, said.base, said.ts)
 
 
 @pytest.mark.parametrize(

@@ -1,15 +1,14 @@
 """Who counts the sales of the stream suite: the aggregator, the bare loop, and the peers."""
 
+import asyncio
 import os
-import shutil
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
-import httpx
 import msgspec
 from redis.asyncio import Redis
 
@@ -20,15 +19,13 @@ from dataforge.state.redis import RedisState
 
 from devstack.bench import peers
 from devstack.bench.contest import OURS
+from devstack.bench.deployed import CONTESTANTS, NOTHING, SALES, Deployed, sales_as
 from devstack.bench.process import Cost, cost_of
 from devstack.bench.sales import PARTITIONS, WINDOW_MS, Row, Sales
 from devstack.errors import StackError
 from devstack.model import Endpoints
-from devstack.paths import repo_root
-from devstack.ports import PortClaims
 
-BENCH = repo_root() / "bench"
-TOPIC, NOTHING = "judged.sales.sale.v1", "judged.sales.none.v1"
+TOPIC = "judged.sales.sale.v1"
 _FOREVER_MS = 2**53
 
 
@@ -56,7 +53,7 @@ class Script:
 
     async def run(self, topic: str, sales: Sales) -> Outcome:
         command = [*self.command, self.kafka, topic, str(PARTITIONS), str(len(sales))]
-        cost = await cost_of(command, {**os.environ, "PYTHONPATH": str(BENCH / "contestants")})
+        cost = await cost_of(command, {**os.environ, "PYTHONPATH": str(CONTESTANTS)})
         said = [line for line in cost.said.splitlines() if line.startswith("[")]  # frameworks say other things too
         if not said:
             raise StackError(f"{' '.join(command)} ended without a word of what it counted")
@@ -64,7 +61,7 @@ class Script:
 
 
 def bare(kafka: str) -> Script:
-    return Script([sys.executable, str(BENCH / "contestants" / "bare.py")], kafka)
+    return Script([sys.executable, str(CONTESTANTS / "bare.py")], kafka)
 
 
 def peer(file: str, kafka: str) -> Script:
@@ -78,65 +75,53 @@ def kafka_streams(kafka: str) -> Script:
 
 
 class Aggregator:
-    """`python -m aggregator`, from an empty state."""
+    """As it is deployed, from an empty state: one process, or several that share the partitions."""
 
-    def __init__(self, reach: Endpoints, scratch: Path) -> None:
-        self._reach, self._ports, self._state = reach, PortClaims(), Redis.from_url(reach.redis_url)
-        self._domains = {TOPIC: BENCH / "sales", NOTHING: _of_nothing(scratch)}
+    def __init__(
+        self, reach: Endpoints, scratch: Path, domain: Path = SALES, event: str = "sale", processes: int = 1
+    ) -> None:
+        self._reach, self._state = reach, Redis.from_url(reach.redis_url)
+        self._domain, self._event, self._nothing = domain, f"sales.{event}.v1", sales_as(NOTHING, scratch)
+        self._processes = [Deployed("aggregator", reach) for _ in range(processes)]
 
     async def run(self, topic: str, sales: Sales) -> Outcome:
-        domain = self._domains[topic]
         await self._state.flushdb()
-        admin = self._ports.claim({"admin": 0})["admin"]
-        env = {**os.environ, **self._reach.service_env([str(domain)]), "DATAFORGE_ADMIN_PORT": str(admin)}
+        if not len(sales):
+            return Outcome(await self._run(self._nothing, None), [])
         kpis = RedisState(self._reach.redis_url)
         try:
-            cost = await cost_of(
-                [sys.executable, "-m", "aggregator"],
-                env | {"DATAFORGE_LOG_LEVEL": "WARNING"},
-                (lambda: _counted(kpis, sales)) if len(sales) else (lambda: _ready(admin)),
-            )
-            return Outcome(cost, await _rows(kpis) if len(sales) else [])
+            cost = await self._run(self._domain, lambda: _counted(kpis, self._event, sales))
+            return Outcome(cost, await _rows(kpis, self._event, self._domain))
         finally:
             await kpis.close()
-            self._ports.release()
+
+    async def _run(self, domain: Path, done: Callable[[], Awaitable[bool]] | None) -> Cost:
+        costs = await asyncio.gather(*(process.run(domain, done or self._all_ready) for process in self._processes))
+        return Cost(
+            sum(cost.cpu_s for cost in costs),
+            max(cost.wall_s for cost in costs),
+            sum(cost.peak_mib for cost in costs),
+            "",
+        )
+
+    async def _all_ready(self) -> bool:
+        return all(await asyncio.gather(*(process.ready() for process in self._processes)))
 
 
-def _of_nothing(scratch: Path) -> Path:
-    """The same domain over a topic that nobody writes: what starting costs, without a record."""
-    domain = shutil.copytree(BENCH / "sales", scratch / "sales")
-    (domain / "sale.v1.json").rename(domain / "none.v1.json")
-    metrics = domain / "metrics.yaml"
-    metrics.write_text(metrics.read_text().replace("event: sale", "event: none"))
-    return domain
-
-
-async def _ready(admin: int) -> bool:
-    try:
-        async with httpx.AsyncClient() as client:
-            return (await client.get(f"http://127.0.0.1:{admin}/readyz")).is_success
-    except httpx.HTTPError:
-        return False
-
-
-def _event(topic: str) -> str:
-    return topic.removeprefix("judged.")
-
-
-async def _counted(kpis: RedisState, sales: Sales) -> bool:
-    heads = [await kpis.head(_event(TOPIC), partition) for partition in range(PARTITIONS)]
+async def _counted(kpis: RedisState, event: str, sales: Sales) -> bool:
+    heads = [await kpis.head(event, partition) for partition in range(PARTITIONS)]
     return sum(head.next for head in heads) >= len(sales)
 
 
-async def _rows(kpis: RedisState) -> list[Row]:
+async def _rows(kpis: RedisState, event: str, domain: Path) -> list[Row]:
     """As a reader sees them: merged over partitions."""
-    catalogue = Catalogue(load_domains([BENCH / "sales"]))
+    catalogue = Catalogue(load_domains([domain]))
     cells: dict[tuple[str, str, int], list[int]] = {}
     for dimension, metric in product(("store", "category"), ("revenue", "units", "sales", "largest")):
         selection = catalogue.select(metric=metric, by=(dimension,))
         merged: dict[tuple[str, int], list[list[object]]] = {}
         for partition in range(PARTITIONS):
-            read = await kpis.read(_event(TOPIC), partition, selection.view.table.id, WINDOW_MS, 0, _FOREVER_MS)
+            read = await kpis.read(event, partition, selection.view.table.id, WINDOW_MS, 0, _FOREVER_MS)
             for start, labels in read.windows.items():
                 for label, row in labels.items():
                     merged.setdefault((label, start), []).append(row)

@@ -7,6 +7,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from pathlib import Path
 from typing import NamedTuple
 
 from devstack.errors import StackError
@@ -35,6 +36,7 @@ async def cost_of(
         began_s = time.monotonic()
         process = subprocess.Popen(command, env=dict(env), stdout=out, stderr=errors)  # noqa: ASYNC220 - for `wait4`
         done_s: float | None = None
+        peak_mib = 0.0
         try:
             while not (ended := os.wait4(process.pid, os.WNOHANG))[0]:  # noqa: ASYNC222 - it does not wait
                 if time.monotonic() > began_s + _PATIENCE_S:
@@ -42,6 +44,7 @@ async def cost_of(
                 if done is not None and done_s is None and await done():
                     done_s = time.monotonic()
                     process.send_signal(signal.SIGTERM)
+                peak_mib = _peak_mib(process.pid) or peak_mib
                 await asyncio.sleep(_LOOK_S)
         except BaseException:
             process.kill()
@@ -55,4 +58,13 @@ async def cost_of(
             raise StackError(f"{' '.join(command)} ended with {process.returncode}: {said}")
         out.seek(0)
         wall_s = (done_s or ended_s) - began_s
-        return Cost(used.ru_utime + used.ru_stime, wall_s, used.ru_maxrss / 1024, out.read().decode())
+        return Cost(used.ru_utime + used.ru_stime, wall_s, peak_mib or used.ru_maxrss / 1024, out.read().decode())
+
+
+def _peak_mib(pid: int) -> float | None:
+    """Since it began to be another program than ours, whose peak `ru_maxrss` starts from. None where nobody says."""
+    try:
+        lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    except OSError:
+        return None
+    return next((int(line.split()[1]) / 1024 for line in lines if line.startswith("VmHWM:")), None)

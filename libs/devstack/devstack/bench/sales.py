@@ -1,5 +1,6 @@
 """Sales that the stream suite counts: seeded, and counted a third time, by numpy."""
 
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -12,14 +13,14 @@ from dataforge.stream.origin import NO_ID
 WINDOW_MS = 10_000
 PARTITIONS = 4
 _BEGIN_MS = 1_767_225_600_000
-_SPAN_MS = 600_000
-"""Of event time: sixty windows."""
 _DISORDER_MS = 5_000
-_STORES, _CATEGORIES = 400, 30
+_CATEGORIES = 30
 
 _PARTITION_OF = np.array([0, 1, 2, 3, 3, 2, 1, 0])
 """By a store's number, in turns."""
 
+Produced = tuple[bytes, bytes, list[tuple[str, bytes]]]
+"""Key, value and headers of a record."""
 Row = tuple[str, str, int, list[int]]
 """(dimension, label, window start in ms, [amount, quantity, count, largest amount])"""
 
@@ -47,20 +48,26 @@ class Sales:
         """
         return np.flatnonzero(_PARTITION_OF[self.store % len(_PARTITION_OF)] == partition)
 
-    def judged(self, partition: int, now_ms: int) -> Iterator[tuple[bytes, bytes, list[tuple[str, bytes]]]]:
-        """Key, value and headers, as quality-worker would write them."""
+    def raw(self, partition: int) -> Iterator[Produced]:
+        """As a producer would write them."""
         mine = self.in_partition(partition).tolist()
         columns = zip(
             *(column[mine].tolist() for column in (self.at, self.store, self.category, self.amount, self.quantity)),
             strict=True,
         )
-        for src, (number, (at, store, category, amount, quantity)) in enumerate(zip(mine, columns, strict=True)):
+        for number, (at, store, category, amount, quantity) in zip(mine, columns, strict=True):
             value = (
                 b'{"id":"sale-%012d","at":%d,"store":%d,"category":"category %02d","amount":%d,"quantity":%d,'
                 b'"note":"what nobody counts, and everybody reads"}' % (number, at, store, category, amount, quantity)
             )
+            yield b"%d" % store, value, []
+
+    def judged(self, partition: int) -> Iterator[Produced]:
+        """As quality-worker would write them, now."""
+        now_ms = time.time_ns() // 1_000_000
+        for src, (key, value, _) in enumerate(self.raw(partition)):
             stamp = Stamp(Verdict.VALID, src, src, now_ms, 0, fingerprint(value), NO_ID)
-            yield b"%d" % store, value, [(HEADER, stamp.pack())]
+            yield key, value, [(HEADER, stamp.pack())]
 
     def rows(self) -> Iterator[Row]:
         """What is to come out."""
@@ -77,12 +84,12 @@ class Sales:
                 yield dimension, text % name, begin, row
 
 
-def drawn(events: int, seed: int) -> Sales:
+def drawn(events: int, seed: int, stores: int = 400, windows: int = 60) -> Sales:
     chosen = np.random.default_rng(seed)
-    in_order = _BEGIN_MS + np.arange(events, dtype=np.int64) * _SPAN_MS // events
+    in_order = _BEGIN_MS + np.arange(events, dtype=np.int64) * windows * WINDOW_MS // events
     return Sales(
         in_order - chosen.integers(0, _DISORDER_MS, events),
-        (_STORES * chosen.random(events) ** 1.5).astype(np.int64),  # the first stores sell most
+        (stores * chosen.random(events) ** 1.5).astype(np.int64),  # the first stores sell most
         chosen.integers(0, _CATEGORIES, events),
         chosen.integers(50, 20_000, events),
         chosen.integers(1, 6, events),

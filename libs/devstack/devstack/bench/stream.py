@@ -6,24 +6,24 @@ sales, from a topic that holds no more.
 """
 
 import tempfile
-import time
-from collections.abc import Callable, Sequence
-from itertools import product
+from collections.abc import Sequence
 from pathlib import Path
 
-from dataforge.stream.producer import BatchProducer
 from dataforge.stream.topics import TopicSpec, ensure_topics
 
 from devstack.bench.answers import digest
 from devstack.bench.contest import OURS, Measured, SuiteReport, report
-from devstack.bench.contestants import BENCH, NOTHING, TOPIC, everybody
-from devstack.bench.sales import PARTITIONS, Sales, drawn
+from devstack.bench.contestants import TOPIC, Contestant, everybody
+from devstack.bench.deployed import NOTHING, SALES
+from devstack.bench.logs import fill
+from devstack.bench.sales import PARTITIONS, drawn
+from devstack.bench.turns import Say, Turn, in_turns, net
 from devstack.stack import Stack
 
 SHARES = {"bare_aiokafka": 1.0, "stock_faust": 0.05, "quix_streams": 0.05, "bytewax": 0.5, "kafka_streams": 0.5}
 """Who stands beside us, and how much of the sales they count: enough of each for some ten seconds."""
 
-Say = Callable[[str], None]
+EMPTY = f"judged.sales.{NOTHING}.v1"
 
 
 async def stream(*, events: int, rounds: int, seed: int, names: Sequence[str], say: Say) -> SuiteReport:
@@ -32,38 +32,23 @@ async def stream(*, events: int, rounds: int, seed: int, names: Sequence[str], s
     parts = {OURS: sales} | {name: sales.first(round(events * SHARES[name])) for name in names}
     topics = {name: TOPIC if len(part) == events else f"{TOPIC}.{len(part)}" for name, part in parts.items()}
     expected = {name: digest(part.rows()) for name, part in parts.items()}
-    taken: dict[str, list[Measured]] = {name: [] for name in parts}
     with (
         tempfile.TemporaryDirectory(prefix="dataforge-bench-") as folder,
-        Stack.start(Path(folder), [BENCH / "sales"], services=(), servers=("kafka", "valkey", "s3proxy"), tied=True)
-        as stack,
-    ):  # fmt: skip
+        Stack.start(Path(folder), [SALES], services=(), servers=("kafka", "valkey", "s3proxy"), tied=True) as stack,
+    ):
         reach = stack.endpoints()
+
+        def turn_of(name: str, contestant: Contestant) -> Turn:
+            async def turn(_: int) -> Measured:
+                start = await contestant.run(EMPTY, sales.first(0))
+                whole = await contestant.run(topics[name], parts[name])
+                return net(start.cost, whole.cost, len(parts[name]), digest(whole.rows), expected[name])
+
+            return turn
+
         contestants = everybody(reach, Path(folder), names)
-        await ensure_topics(reach.kafka, [TopicSpec(topic, PARTITIONS) for topic in {NOTHING, *topics.values()}])
+        await ensure_topics(reach.kafka, [TopicSpec(topic, PARTITIONS) for topic in {EMPTY, *topics.values()}])
         for topic, part in {topics[name]: part for name, part in parts.items()}.items():
-            await _fill(reach.kafka, topic, part)
-        for number, (name, contestant) in product(range(1, rounds + 1), contestants.items()):
-            start, _ = await contestant.run(NOTHING, sales.first(0))
-            whole, rows = await contestant.run(topics[name], parts[name])
-            measured = Measured(
-                len(parts[name]),
-                whole.cpu_s - start.cpu_s,
-                whole.wall_s - start.wall_s,
-                whole.peak_mib,
-                digest(rows),
-                expected[name],
-            )
-            taken[name].append(measured)
-            say(f"round {number}: {name} {measured.events / measured.cpu_s:,.0f} events per CPU-second")
-    return report("stream", taken)
-
-
-async def _fill(kafka: str, topic: str, sales: Sales) -> None:
-    producer, now_ms = BatchProducer(kafka), time.time_ns() // 1_000_000
-    await producer.start()
-    try:
-        for partition in range(PARTITIONS):
-            await producer.send(topic, partition, sales.judged(partition, now_ms))
-    finally:
-        await producer.stop()
+            await fill(reach.kafka, topic, part.judged)
+        turns = {name: turn_of(name, contestant) for name, contestant in contestants.items()}
+        return report("stream", await in_turns(turns, rounds, say))

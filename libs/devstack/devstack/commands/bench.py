@@ -11,55 +11,75 @@ from rich.table import Table
 
 from devstack.bench.contest import SuiteReport
 from devstack.bench.plot import svg
-from devstack.bench.stream import SHARES, stream
+from devstack.bench.suites import SUITES, Suite
 from devstack.errors import UsageError
 
 app = typer.Typer()
 
-SUITES = ("stream",)
+QUICK = "stream"
 QUICK_FLOORS = {"bare_aiokafka": 0.5}
 """What `--quick` fails below: it is measured on machines that do other things too."""
+QUICK_EVENTS, QUICK_ROUNDS, ROUNDS = 1_000_000, 3, 5
 
 
 @app.command()
 def bench(
     suite: Annotated[str | None, typer.Argument(help=f"One of {', '.join(SUITES)}; all by default.")] = None,
     json: Annotated[Path | None, typer.Option(help="Write the report here.")] = None,
-    plot: Annotated[Path | None, typer.Option(help="Draw the standings here, as SVG.")] = None,
-    quick: Annotated[bool, typer.Option("--quick", help="Few events, few rounds; fails below a floor.")] = False,
-    beside: Annotated[str | None, typer.Option(help=f"Some of {', '.join(SHARES)}; all by default.")] = None,
+    plots: Annotated[Path | None, typer.Option(help="Draw each suite's standings into this folder, as SVG.")] = None,
+    quick: Annotated[bool, typer.Option("--quick", help=f"Only {QUICK}, only beside the bare loop.")] = False,
+    beside: Annotated[str | None, typer.Option(help="Only beside these contestants, by commas.")] = None,
     rounds: Annotated[int | None, typer.Option(min=1, help="Each contestant's turns.")] = None,
     events: Annotated[int | None, typer.Option(min=1_000, help="Events of a turn.")] = None,
     seed: Annotated[int, typer.Option(help="Of the events.")] = 1,
 ) -> None:
     """Measure the platform beside its peers: the same topic, the same work, the same results, in turns.
 
-    The exit code is 0 only where every contestant counted the same.
+    The exit code is 0 only where every contestant came to the same results; with --quick, and ours is fast enough.
     """
-    console = Console()
     if suite is not None and suite not in SUITES:
         raise UsageError(f"there is no suite {suite!r}; there are: {', '.join(SUITES)}")
-    names = beside.split(",") if beside else [*QUICK_FLOORS] if quick else [*SHARES]
-    if unknown := sorted(set(names) - set(SHARES)):
-        raise UsageError(f"there is no contestant {', '.join(unknown)}; there are: {', '.join(SHARES)}")
-    found = asyncio.run(
-        stream(
-            events=events or (1_000_000 if quick else 2_000_000),
-            rounds=rounds or (3 if quick else 5),
-            seed=seed,
-            names=names,
-            say=lambda line: console.print(line, style="dim", highlight=False),
+    if quick and (suite or QUICK, beside) != (QUICK, None):
+        raise UsageError(f"--quick is {QUICK} beside {', '.join(QUICK_FLOORS)}: leave out the suite and --beside")
+    console, found = Console(), dict[str, SuiteReport]()
+    for name, others in _asked(suite, beside, quick).items():
+        chosen = SUITES[name]
+        found[name] = asyncio.run(
+            chosen.run(
+                events=events or (QUICK_EVENTS if quick else chosen.events),
+                rounds=rounds or (QUICK_ROUNDS if quick else ROUNDS),
+                seed=seed,
+                names=others,
+                say=lambda line: console.print(line, style="dim", highlight=False),
+            )
         )
-    )
-    console.print(_table(found))
-    problems = [*found.problems, *(_below_floors(found) if quick else ())]
+        console.print(_table(found[name], chosen))
+        if plots is not None:
+            plots.mkdir(parents=True, exist_ok=True)
+            (plots / f"{name}.svg").write_text(svg(found[name]))
+        if json is not None:  # after each suite: what was measured is kept, whatever comes after it
+            report = found[name] if suite else found
+            json.write_bytes(msgspec.json.format(msgspec.json.encode(report)))
+    problems = [problem for report in found.values() for problem in report.problems]
+    problems += _below_floors(found[QUICK]) if quick else []
     for problem in problems:
         console.print(f"[bold red]problem:[/] {problem}", highlight=False)
-    if plot is not None:
-        plot.write_text(svg(found))
-    if json is not None:
-        json.write_bytes(msgspec.json.format(msgspec.json.encode(found if suite else {found.suite: found})))
     raise typer.Exit(1 if problems else 0)
+
+
+def _asked(suite: str | None, beside: str | None, quick: bool) -> dict[str, list[str]]:
+    """Suite -> contestants. *Raises* `UsageError` where one is not in the suite."""
+    if quick:
+        return {QUICK: [*QUICK_FLOORS]}
+    asked = {name: [*SUITES[name].beside] for name in ([suite] if suite else SUITES)}
+    if beside is None:
+        return asked
+    named = set(beside.split(","))
+    if unknown := sorted(named - {contestant for others in asked.values() for contestant in others}):
+        there = "; ".join(f"{name}: {', '.join(others)}" for name, others in asked.items())
+        raise UsageError(f"there is no contestant {', '.join(unknown)}; there are: {there}")
+    chosen = {name: [one for one in others if one in named] for name, others in asked.items()}
+    return {name: others for name, others in chosen.items() if others}
 
 
 def _below_floors(found: SuiteReport) -> list[str]:
@@ -71,9 +91,11 @@ def _below_floors(found: SuiteReport) -> list[str]:
     ]
 
 
-def _table(found: SuiteReport) -> Table:
-    table = Table("contestant", "events per CPU-second", "events per second", "peak MiB", "ours by theirs")
+def _table(found: SuiteReport, suite: Suite) -> Table:
+    table = Table("contestant", "events per CPU-second", "events per second", "peak MiB", "ours by theirs", "goal")
     for name, standing in found.standings.items():
+        bounds = [f"≥ {suite.goals[name]:g}"] if name in suite.goals else []
+        bounds += [f"≤ {suite.limits[name]:g}"] if name in suite.limits else []
         spread = found.spread.get(name)
         table.add_row(
             name,
@@ -81,5 +103,7 @@ def _table(found: SuiteReport) -> Table:
             f"{standing.events_per_s:,}",
             f"{standing.peak_mib:,.0f}",
             f"{found.ratios[name]:.3g} ({spread[0]:.3g} to {spread[1]:.3g})" if spread else "",
+            " ".join(bounds),
+            style="" if spread is None or suite.met(name, found.ratios[name]) else "yellow",
         )
     return table
