@@ -8,9 +8,9 @@ import sys
 
 import msgspec
 import uvloop
+from polling import polled
 
 from counted import WINDOW_MS, say
-from polling import polled
 
 
 class Sale(msgspec.Struct):

@@ -10,7 +10,6 @@ from collections.abc import Sequence
 
 import uvloop
 from aiokafka import AIOKafkaProducer, ConsumerRecord, TopicPartition
-
 from polling import polled
 
 Record = ConsumerRecord[bytes, bytes]

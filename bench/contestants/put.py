@@ -6,11 +6,11 @@ Run as `python put.py BOOTSTRAP TOPIC PARTITIONS EVENTS`; where to put them is s
 import gc
 import os
 import sys
+from typing import Any
 
 import aioboto3
 import uvloop
 from botocore.config import Config
-
 from polling import polled
 
 ROWS, BYTES = 50_000, 16 * 1024 * 1024
@@ -26,7 +26,7 @@ async def put(bootstrap: str, topic: str, partitions: int, events: int) -> None:
         request_checksum_calculation="when_required",
         response_checksum_validation="when_required",
     )
-    client = aioboto3.Session().client(
+    client: Any = aioboto3.Session().client(
         "s3", endpoint_url=os.environ["DATAFORGE_S3_ENDPOINT"], region_name="us-east-1", config=config
     )
     async with client as s3:

@@ -87,7 +87,8 @@ class Fold:
         if len(accepted) == len(records):
             kept, ts, tags = records, said.ts, said.tags
         else:
-            kept, ts, tags = ([column[i] for i in accepted] for column in (records, said.ts, said.tags))
+            kept = [records[i] for i in accepted]
+            ts, tags = ([column[i] for i in accepted] for column in (said.ts, said.tags))
         for begin, end in _minutes(ts):
             self._fold_minute(kept[begin:end], ts[begin:end], tags[begin:end], following)
             following = int(said.src[accepted[end - 1]]) + 1

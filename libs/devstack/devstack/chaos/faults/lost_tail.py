@@ -13,6 +13,7 @@ from devstack.chaos.faults.processes import hold_down, running
 from devstack.chaos.proxy.conditions import Refuse
 
 _BACK_S = 30.0
+_COMMITS_S = 0.5
 _END_OF_COMMIT = b"\r\nEXEC\r\n"
 """A function's writes are one transaction in the file; half of one is dropped when the file is loaded."""
 
@@ -32,6 +33,10 @@ class LostTail:
 
     async def inject(self, stage: Stage) -> None:
         running(stage, self.victim)
+        earlier = await positions(stage.direct.redis_url)
+        await asyncio.sleep(_COMMITS_S)
+        if await positions(stage.direct.redis_url) == earlier:
+            raise NotInForce("nobody commits at this moment")  # and killing it again would not help them to
         proxy = stage.proxies["valkey"]
         self._refused = await proxy.impose(Refuse())
         await proxy.drop_all()
