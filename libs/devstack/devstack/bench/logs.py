@@ -67,12 +67,13 @@ async def values_of(kafka: str, topic: str, keep: Callable[[Record], bool] = lam
     """Partition by partition, the values of the records that the log holds now; empty ones for those not to keep."""
     found: list[list[bytes]] = [[] for _ in range(PARTITIONS)]
     tps = [TopicPartition(topic, partition) for partition in range(PARTITIONS)]
-    consumer = AIOKafkaConsumer(bootstrap_servers=kafka, max_partition_fetch_bytes=8 * 1024 * 1024)
+    consumer = AIOKafkaConsumer(
+        bootstrap_servers=kafka, auto_offset_reset="earliest", max_partition_fetch_bytes=8 * 1024 * 1024
+    )
     await consumer.start()
     try:
         consumer.assign(tps)
         ends = await consumer.end_offsets(tps)
-        await consumer.seek_to_beginning(*tps)
         while sum(map(len, found)) < sum(ends.values()):
             for tp, records in (await consumer.getmany(timeout_ms=1000)).items():
                 found[tp.partition] += [record.value or b"" if keep(record) else b"" for record in records]
