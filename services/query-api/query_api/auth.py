@@ -1,7 +1,7 @@
-"""Who may ask: bearers of the API token."""
+"""Who may ask: bearers of the API token. Guards are coroutines: FastAPI would run functions in threads."""
 
 import hmac
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Annotated
 
 from fastapi import Depends, Request
@@ -9,14 +9,15 @@ from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
 from query_api.errors import ApiError
 
+Guard = Callable[..., Awaitable[None]]
 _bearer = HTTPBearer(auto_error=False, description="The platform's API token (DATAFORGE_API_TOKEN)")
 _HINT = "send the header `Authorization: Bearer <token>`; `dataforge up` prints the token"
 
 
-def bearer(token: str | None) -> Callable[..., None]:
+def bearer(token: str | None) -> Guard:
     """A dependency that lets only bearers of the token pass; everybody where there is none."""
 
-    def check(credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)]) -> None:
+    async def check(credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)]) -> None:
         if token is None:
             return
         given = credentials.credentials if credentials else ""
@@ -28,10 +29,10 @@ def bearer(token: str | None) -> Callable[..., None]:
     return check
 
 
-def no_upgrade(ws_url: str) -> Callable[[Request], None]:
+def no_upgrade(ws_url: str) -> Guard:
     """A dependency that sends WebSocket clients to the live feed, before they are asked for a token."""
 
-    def check(request: Request) -> None:
+    async def check(request: Request) -> None:
         if request.headers.get("upgrade", "").lower() == "websocket":
             raise ApiError(
                 426,

@@ -45,7 +45,7 @@ def documented(*examples: tuple[int, str, str, str]) -> dict[int | str, dict[str
     return found
 
 
-def known_parameters(request: Request) -> None:
+async def known_parameters(request: Request) -> None:
     """A dependency: a parameter the path does not have is an error, lest a slip of the pen change the question."""
     known = [parameter.alias for parameter in request.scope["route"].dependant.query_params]
     for name in request.query_params:

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from fastapi import APIRouter, Depends
 
@@ -11,15 +11,14 @@ from dataforge.kpi.instants import instant
 from dataforge.ledger.watch import LedgerWatch
 from dataforge.state.store import StateReader
 
+from query_api.auth import Guard
 from query_api.errors import documented
 from query_api.kpis import place
 from query_api.ledger import told
 from query_api.schemas import Pipeline, PipelinePartition, PipelinesAnswer
 
 
-def router(
-    catalogue: Catalogue, state: StateReader, watch: LedgerWatch, guards: Sequence[Callable[..., None]]
-) -> APIRouter:
+def router(catalogue: Catalogue, state: StateReader, watch: LedgerWatch, guards: Sequence[Guard]) -> APIRouter:
     routes = APIRouter(dependencies=[Depends(guard) for guard in guards])
 
     @routes.get(

@@ -1,7 +1,7 @@
 """GET /metrics: the catalogue, and KPI rows."""
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Annotated, Any
 
 import msgspec
@@ -15,6 +15,7 @@ from dataforge.kpi.query import KpiRow, rolling_rows
 from dataforge.kpi.status import is_idle
 from dataforge.state.model import PartitionRead
 
+from query_api.auth import Guard
 from query_api.errors import ApiError, documented
 from query_api.page import Cursor, fingerprint, page, state_of
 from query_api.reads import Reader
@@ -75,7 +76,7 @@ _RESPONSES: dict[int | str, dict[str, Any]] = {
 }
 
 
-def router(catalogue: Catalogue, reader: Reader, ws_url: str, guards: Sequence[Callable[..., None]]) -> APIRouter:
+def router(catalogue: Catalogue, reader: Reader, ws_url: str, guards: Sequence[Guard]) -> APIRouter:
     routes = APIRouter(dependencies=[Depends(guard) for guard in guards])
     listing = _json.encode(describe(catalogue, ws_url))
 

@@ -1,7 +1,7 @@
 """GET /ledger: what became of every record, and whether it adds up."""
 
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Query
@@ -14,6 +14,7 @@ from dataforge.ledger.balance import MINUTE_MS, Minute, PartitionLedger, added
 from dataforge.ledger.observe import Observer
 from dataforge.ledger.watch import Aged, LedgerWatch
 
+from query_api.auth import Guard
 from query_api.errors import ApiError, documented
 from query_api.schemas import (
     EventLedger,
@@ -30,9 +31,7 @@ Span = tuple[int, int]
 """[from, to) in ms."""
 
 
-def router(
-    catalogue: Catalogue, observer: Observer, watch: LedgerWatch, guards: Sequence[Callable[..., None]]
-) -> APIRouter:
+def router(catalogue: Catalogue, observer: Observer, watch: LedgerWatch, guards: Sequence[Guard]) -> APIRouter:
     routes = APIRouter(dependencies=[Depends(guard) for guard in guards])
 
     @routes.get(

@@ -1,7 +1,7 @@
 """GET /receipts: where is my event?"""
 
 import asyncio
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Annotated, Any
 
@@ -14,6 +14,7 @@ from dataforge.kpi.instants import instant
 from dataforge.ledger.observe import Observer
 from dataforge.state.store import StateReader
 
+from query_api.auth import Guard
 from query_api.errors import ApiError, documented
 from query_api.ledger import events_of, since_ms, wall_ms
 from query_api.receipt.find import Finder, NoSuchRecord, Receipt, Searched
@@ -75,7 +76,7 @@ def router(
     state: StateReader,
     observer: Observer,
     past: Past | None,
-    guards: Sequence[Callable[..., None]],
+    guards: Sequence[Guard],
 ) -> APIRouter:
     routes = APIRouter(dependencies=[Depends(guard) for guard in guards], tags=["ledger"])
     slots = asyncio.Semaphore(_AT_ONCE)
