@@ -22,7 +22,6 @@ def rounds_of(*cpu_s: float, events: int = 100, answer: str = "right") -> list[M
 def test_a_ratio_is_paired_within_rounds_and_of_one_event() -> None:
     found = report("stream", {OURS: rounds_of(2.0, 4.0, 3.0, events=200), "other": rounds_of(0.5, 2.0, 4.5)})
     assert (found.ratios, found.spread) == ({"other": 1.0}, {"other": (0.5, 3.0)})
-    assert found.at_best("other") == 0.5
 
 
 def test_a_contestant_with_another_answer_is_a_problem() -> None:

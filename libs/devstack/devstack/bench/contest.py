@@ -44,10 +44,6 @@ class SuiteReport(msgspec.Struct, frozen=True):
     rounds: dict[str, list[Measured]]
     problems: list[str]
 
-    def at_best(self, name: str) -> float:
-        """Ours by theirs, of the cheapest round of each: what others on the machine cost, cannot be in it twice."""
-        return min(m.cost_us for m in self.rounds[name]) / min(m.cost_us for m in self.rounds[OURS])
-
 
 def report(suite: str, rounds: Mapping[str, Sequence[Measured]]) -> SuiteReport:
     """*Raises* `KeyError` where we did not take part."""
