@@ -65,8 +65,7 @@ class Windows:
         event: EventType = plan.event
         self._tables = {t.id: t for t in plan.tables}
         self._order = plan.tables
-        self._stores = {t.id: [int, *(ALGEBRA[c.kind].store for c in t.columns)] for t in plan.tables}
-        """Table -> what makes a row's cells, the revision first, stored ones."""
+        self._stores = {t.id: t.stores() for t in plan.tables}
         self._lateness_ms, self._ttl_ms = event.lateness_ms, event.ttl_ms
         self.labels = [Labels(t, event.label_cap, (labels or {}).get(t.id, ())) for t in plan.tables]
         self._rows: dict[WindowKey, dict[str, Row]] = {}

@@ -139,14 +139,14 @@ def traced(records: Sequence[Record], limit: int = MAX_LINKS) -> list[tuple[int,
         i for i, record in enumerate(records)
         if (headers := record.headers) and (headers[0][0] != HEADER or len(headers) > 1)
     ]  # fmt: skip
-    found: dict[int, SpanContext] = {}
+    found: list[tuple[int, SpanContext]] = []
     for index in others:
         values = (value for name, value in records[index].headers if name == TRACEPARENT)
         if (context := next(filter(None, map(parse_traceparent, values)), None)) is not None:
-            found[index] = context
+            found.append((index, context))
         if len(found) >= limit:
             break
-    return list(found.items())
+    return found
 
 
 @dataclass(slots=True)

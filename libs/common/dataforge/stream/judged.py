@@ -148,10 +148,6 @@ class Acceptance:
                 gap = at
         return accepted, gap
 
-    def gap(self, stamp: Stamp) -> bool:
-        """True where the record claims a log position this reader never saw. Persisting, it is an alert."""
-        return stamp.base > self.next
-
     def accepted(self, records: Iterable[Record]) -> Iterator[tuple[Record, Stamp]]:
         for record in records:
             stamp = unpack(record.headers)

@@ -1,9 +1,7 @@
 """The api suite: `GET /metrics` over the state of counted sales, beside FastAPI that answers with the same bytes."""
 
 import sys
-import tempfile
 from collections.abc import Awaitable, Callable, Sequence
-from pathlib import Path
 
 import msgspec
 
@@ -13,14 +11,13 @@ from dataforge.stream.topics import TopicSpec, ensure_topics
 from devstack.bench.answers import digest
 from devstack.bench.contest import OURS, Measured, SuiteReport, report
 from devstack.bench.contestants import TOPIC, Aggregator
-from devstack.bench.deployed import CONTESTANTS, SALES, Deployed
+from devstack.bench.deployed import CONTESTANTS, SALES, Deployed, servers
 from devstack.bench.load import ask
 from devstack.bench.logs import fill
 from devstack.bench.process import cost_of
 from devstack.bench.sales import PARTITIONS, WINDOW_MS, Row, drawn
 from devstack.bench.turns import Say, in_turns, net
 from devstack.ports import PortClaims
-from devstack.stack import Stack
 
 SALES_COUNTED, WINDOWS = 200_000, 6
 
@@ -32,16 +29,13 @@ async def api(*, events: int, rounds: int, seed: int, names: Sequence[str], say:
     end = begin + WINDOWS * WINDOW_MS
     rows = [(*row[:3], row[3][:1]) for row in sales.rows() if row[0] == "category" and begin <= row[2] < end]
     path = f"/metrics?metric=revenue&by=category&window=10s&from={begin}&to={end}&limit=10000"
-    with (
-        tempfile.TemporaryDirectory(prefix="dataforge-bench-") as folder,
-        Stack.start(Path(folder), [SALES], services=(), servers=("kafka", "valkey", "s3proxy"), tied=True) as stack,
-    ):
-        reach, same = stack.endpoints(), Path(folder) / "answer.json"
+    with servers() as (reach, folder):
+        same = folder / "answer.json"
         claims = PortClaims()
         ports = claims.claim({"api": 0, "constant": 0})
         await ensure_topics(reach.kafka, [TopicSpec(TOPIC, PARTITIONS)])
         await fill(reach.kafka, TOPIC, sales.judged)
-        await Aggregator(reach, Path(folder)).run(TOPIC, sales)
+        await Aggregator(reach, folder).run(TOPIC, sales)
         server, headers = Deployed("query_api", reach), {"Authorization": f"Bearer {reach.api_token}"}
 
         async def asking(_: int) -> Measured:

@@ -4,7 +4,9 @@ import asyncio
 import os
 import shutil
 import sys
-from collections.abc import Awaitable, Callable, Mapping
+import tempfile
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
@@ -13,12 +15,23 @@ from devstack.bench.process import Cost, cost_of
 from devstack.model import Endpoints
 from devstack.paths import repo_root
 from devstack.ports import PortClaims
+from devstack.stack import Stack
 
 CONTESTANTS, SALES = repo_root() / "bench" / "contestants", repo_root() / "bench" / "sales"
 _LOOK_S = 0.2
 """Being asked costs the service something too."""
 NOTHING = "none"
 """An event that nobody sends: what starting costs, without a record."""
+
+
+@contextmanager
+def servers() -> Iterator[tuple[Endpoints, Path]]:
+    """Kafka, Valkey and an object store of their own, and their folder. *Raises* `StackError`."""
+    with (
+        tempfile.TemporaryDirectory(prefix="dataforge-bench-") as folder,
+        Stack.start(Path(folder), [SALES], services=(), servers=("kafka", "valkey", "s3proxy"), tied=True) as stack,
+    ):
+        yield stack.endpoints(), Path(folder)
 
 
 class Deployed:

@@ -1,20 +1,17 @@
 """The scale suite: the stream suite's work with more processes, more keys, more windows, beside itself."""
 
-import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from dataforge.stream.topics import TopicSpec, ensure_topics
 
 from devstack.bench.answers import digest
 from devstack.bench.contest import OURS, Measured, SuiteReport, report
 from devstack.bench.contestants import Aggregator
-from devstack.bench.deployed import NOTHING, SALES, sales_as
+from devstack.bench.deployed import NOTHING, sales_as, servers
 from devstack.bench.logs import fill
 from devstack.bench.sales import PARTITIONS, Row, drawn
 from devstack.bench.turns import Say, Turn, in_turns, net
-from devstack.stack import Stack
 
 
 @dataclass(frozen=True)
@@ -38,11 +35,7 @@ VARIANTS = {
 async def scale(*, events: int, rounds: int, seed: int, names: Sequence[str], say: Say) -> SuiteReport:
     """Ratios are the base's speed by a variant's: 1.3 is three tenths more for an event. *Raises* `StackError`."""
     variants = {OURS: BASE} | {name: VARIANTS[name] for name in names}
-    with (
-        tempfile.TemporaryDirectory(prefix="dataforge-bench-") as folder,
-        Stack.start(Path(folder), [SALES], services=(), servers=("kafka", "valkey", "s3proxy"), tied=True) as stack,
-    ):
-        reach = stack.endpoints()
+    with servers() as (reach, folder):
         await ensure_topics(reach.kafka, [TopicSpec(f"judged.sales.{NOTHING}.v1", PARTITIONS)])
 
         async def turn_of(number: int, variant: Variant) -> Turn:
@@ -50,8 +43,8 @@ async def scale(*, events: int, rounds: int, seed: int, names: Sequence[str], sa
             sales = drawn(events, seed, variant.stores, variant.windows)
             await ensure_topics(reach.kafka, [TopicSpec(topic, PARTITIONS)])
             await fill(reach.kafka, topic, sales.judged)
-            domain = sales_as(event, Path(folder), variant.label_cap)
-            aggregator = Aggregator(reach, Path(folder), domain, event, variant.processes)
+            domain = sales_as(event, folder, variant.label_cap)
+            aggregator = Aggregator(reach, folder, domain, event, variant.processes)
 
             async def turn(_: int) -> Measured:
                 start = await aggregator.run(topic, sales.first(0))

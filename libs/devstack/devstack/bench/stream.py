@@ -5,20 +5,17 @@ measured in each round too, over an empty topic, and taken away. One that is slo
 sales, from a topic that holds no more.
 """
 
-import tempfile
 from collections.abc import Sequence
-from pathlib import Path
 
 from dataforge.stream.topics import TopicSpec, ensure_topics
 
 from devstack.bench.answers import digest
 from devstack.bench.contest import OURS, Measured, SuiteReport, report
 from devstack.bench.contestants import TOPIC, Contestant, everybody
-from devstack.bench.deployed import NOTHING, SALES
+from devstack.bench.deployed import NOTHING, servers
 from devstack.bench.logs import fill
 from devstack.bench.sales import PARTITIONS, drawn
 from devstack.bench.turns import Say, Turn, in_turns, net
-from devstack.stack import Stack
 
 SHARES = {"bare_aiokafka": 1.0, "stock_faust": 0.05, "quix_streams": 0.05, "bytewax": 0.5, "kafka_streams": 0.5}
 """Who stands beside us, and how much of the sales they count: enough of each for some ten seconds."""
@@ -32,11 +29,7 @@ async def stream(*, events: int, rounds: int, seed: int, names: Sequence[str], s
     parts = {OURS: sales} | {name: sales.first(round(events * SHARES[name])) for name in names}
     topics = {name: TOPIC if len(part) == events else f"{TOPIC}.{len(part)}" for name, part in parts.items()}
     expected = {name: digest(part.rows()) for name, part in parts.items()}
-    with (
-        tempfile.TemporaryDirectory(prefix="dataforge-bench-") as folder,
-        Stack.start(Path(folder), [SALES], services=(), servers=("kafka", "valkey", "s3proxy"), tied=True) as stack,
-    ):
-        reach = stack.endpoints()
+    with servers() as (reach, folder):
 
         def turn_of(name: str, contestant: Contestant) -> Turn:
             async def turn(_: int) -> Measured:
@@ -46,7 +39,7 @@ async def stream(*, events: int, rounds: int, seed: int, names: Sequence[str], s
 
             return turn
 
-        contestants = everybody(reach, Path(folder), names)
+        contestants = everybody(reach, folder, names)
         await ensure_topics(reach.kafka, [TopicSpec(topic, PARTITIONS) for topic in {EMPTY, *topics.values()}])
         for topic, part in {topics[name]: part for name, part in parts.items()}.items():
             await fill(reach.kafka, topic, part.judged)

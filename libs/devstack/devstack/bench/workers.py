@@ -7,7 +7,6 @@ import asyncio
 import io
 import os
 import sys
-import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -18,14 +17,13 @@ from dataforge.stream.topics import TopicSpec, ensure_topics
 
 from devstack import topics
 from devstack.bench.contest import OURS, Measured, SuiteReport, report
-from devstack.bench.deployed import CONTESTANTS, NOTHING, SALES, Deployed, sales_as
+from devstack.bench.deployed import CONTESTANTS, NOTHING, Deployed, sales_as, servers
 from devstack.bench.logs import Follower, digest_of, fill, found_valid, values_of
 from devstack.bench.process import Cost, cost_of
 from devstack.bench.sales import PARTITIONS, Sales, drawn
 from devstack.bench.turns import Say, in_turns, net
 from devstack.model import Endpoints
 from devstack.oracle.landed import Bucket, Landing
-from devstack.stack import Stack
 
 _LOOK_S = 0.1
 
@@ -64,11 +62,8 @@ def raw(number: int | None = None) -> str:
 
 @asynccontextmanager
 async def _arena(events: int, seed: int) -> AsyncIterator[_Arena]:
-    with (
-        tempfile.TemporaryDirectory(prefix="dataforge-bench-") as folder,
-        Stack.start(Path(folder), [SALES], services=(), servers=("kafka", "valkey", "s3proxy"), tied=True) as stack,
-    ):
-        arena = _Arena(stack.endpoints(), Path(folder), drawn(events, seed))
+    with servers() as (reach, folder):
+        arena = _Arena(reach, folder, drawn(events, seed))
         await arena.nothing()
         yield arena
 
