@@ -11,7 +11,7 @@ import pytest
 
 from dataforge.testing.otlp import OtlpReceiver, ReceivedSpan
 
-from devstack.demo.latency import watching
+from devstack.latency import watching
 from devstack.stack import Stack
 
 RETAIL = Path(__file__).parents[2] / "domains" / "retail"
@@ -40,7 +40,7 @@ async def test_a_trace_goes_through_every_service(tmp_path: Path) -> None:
         stack = await asyncio.to_thread(Stack.start, tmp_path, [RETAIL], env=env)
         try:
             reach = stack.endpoints()
-            async with watching(reach.ws_url, reach.api_token):
+            async with watching(reach.ws_url, reach.api_token, metric="revenue"):
                 # A process of its own, as OpenTelemetry has one provider a process, and this one has other tests.
                 replaying = await asyncio.create_subprocess_exec(
                     *(sys.executable, "-m", "devstack", "replay", "--events", "200", "--rate", "100"),

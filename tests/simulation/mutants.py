@@ -156,8 +156,8 @@ MUTANTS = {
         (
             Edit(
                 JUDGE,
-                "            record.timestamp,\n",
-                "            record.timestamp + int(asyncio.get_running_loop().time()),\n",
+                "base, record.timestamp, contract",
+                "base, record.timestamp + int(asyncio.get_running_loop().time()), contract",
             ),
         ),
         "carries",

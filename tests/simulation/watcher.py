@@ -14,6 +14,7 @@ from ws_gateway.channel import Change, Channel
 from ws_gateway.feed import Follower
 from ws_gateway.hub import Hub
 from ws_gateway.protocol import since_of
+from ws_gateway.subscription import Shown
 
 LIMIT = 6
 """Windows in view."""
@@ -40,20 +41,21 @@ class Client:
 
     def begin(self, channel: Channel, first: First, resync: str | None = None) -> None:
         self.begun = True
-        self.push(channel, first.kind, first.frame, first.change)
+        self.push(channel, first.frame, first.change)
 
-    def push(self, channel: Channel, kind: str, frame: bytes, change: Change) -> None:
+    def push(self, channel: Shown, frame: bytes, change: Change) -> bool:
         if not self.begun:
-            return  # for others, see `Watcher.begin`
+            return False  # for others, see `Watcher.begin`
         self.frames += 1
         message = json.loads(frame)
         self.token = message["token"]
-        if kind == "snapshot":
+        if message["type"] == "snapshot":
             self._show(message["rows"])
-        elif kind == "delta":
+        elif message["type"] == "delta":
             gone = set(message["gone"])
             self.rows = {cell: row for cell, row in self.rows.items() if cell[0] not in gone}
             self.rows.update((cell_of(row), row) for row in message["rows"])
+        return True
 
     def _show(self, rows: list[dict[str, Any]]) -> None:
         self.rows = {cell_of(row): row for row in rows}

@@ -1,18 +1,25 @@
 """What rounds come to, and that everybody is asked the same."""
 
+import asyncio
 import random
 import sys
 from collections import defaultdict
+from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
 
 from devstack.bench.answers import digest
 from devstack.bench.contest import OURS, Measured, report
+from devstack.bench.crowd import Crowd, Heard
+from devstack.bench.deployed import CONTESTANTS
 from devstack.bench.plot import svg
 from devstack.bench.process import Cost, cost_of
 from devstack.bench.sales import PARTITIONS, WINDOW_MS, drawn
+from devstack.bench.suites import SUITES
+from devstack.bench.ws import Commits
 from devstack.errors import StackError
+from devstack.ports import PortClaims
 
 
 def rounds_of(*cpu_s: float, events: int = 100, answer: str = "right") -> list[Measured]:
@@ -68,3 +75,43 @@ async def test_the_cost_of_a_process_is_that_of_its_children_too() -> None:
 async def test_a_contestant_that_fails_says_why() -> None:
     with pytest.raises(StackError, match="no such thing"):
         await cost_of([sys.executable, "-c", "raise SystemExit('no such thing')"], {})
+
+
+async def test_a_crowd_hears_all_frames_in_their_order(tmp_path: Path) -> None:
+    claims, text = PortClaims(), tmp_path / "frame"
+    text.write_text("what is said")
+    port = claims.claim({"ws": 0})["ws"]
+    script, clients, frames, stalled = CONTESTANTS / "broadcasting_picows.py", 20, 5, 4
+    command = [sys.executable, str(script), *map(str, (port, clients, frames, 1, text))]
+    server = await asyncio.create_subprocess_exec(*command)
+    try:
+        async with asyncio.timeout(30):
+            while True:
+                try:
+                    async with Crowd(clients, stalled).at(port, f"#{frames:06d} ") as listening:
+                        heard = await listening.heard()
+                    break
+                except ConnectionError:
+                    await asyncio.sleep(0.05)
+    finally:
+        server.terminate()
+        await server.wait()
+        claims.release()
+    assert [frame for frame, _ in heard.frames] == [f"#{number:06d} what is said" for number in range(1, frames + 1)]
+    assert {len(times) for _, times in heard.frames} == {clients - stalled}
+    assert (heard.tales, heard.delivered) == (1, frames * (clients - stalled))
+
+
+def test_a_frame_is_as_old_as_the_newest_commit_it_covers() -> None:
+    commits = Commits(3, 0, seed=1, rows=2, at_s={2: 1.0, 4: 2.0, 6: 3.0})
+    heard = Heard("", 1, [('{"next":{"0":4}}', [2.5, 2.75]), ('{"next":{"0":6}}', [3.125])])
+    assert commits.latencies_ms(heard) == [500, 750, 125]
+
+
+def test_a_figure_has_a_goal_as_a_ratio_has() -> None:
+    suite = SUITES["ws_10k"]
+    assert suite.met("picows", 0.9)
+    assert not suite.met("picows", 0.7)
+    assert suite.met("KiB of an idle connection", 24)
+    assert not suite.met("KiB of an idle connection", 26)
+    assert (suite.goal("idle connections"), suite.goal("uvicorn")) == ("≥ 15000", "")

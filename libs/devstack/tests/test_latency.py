@@ -1,6 +1,6 @@
 """When a frame covers a record, and percentiles that cannot flatter."""
 
-from devstack.demo.latency import Coverage, Sent, percentile
+from devstack.latency import Coverage, Sent, percentile
 
 
 def test_a_record_is_covered_by_the_first_frame_whose_next_lies_beyond_it() -> None:

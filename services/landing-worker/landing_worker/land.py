@@ -6,7 +6,7 @@ from typing import NamedTuple
 import msgspec
 
 from dataforge.storage.landing_file import Footer, describe, encode
-from dataforge.stream.judged import Acceptance
+from dataforge.stream.judged import Acceptance, stamps, unpack
 from dataforge.stream.origin import Mark
 from dataforge.stream.records import Record, RecordBatch
 
@@ -69,7 +69,8 @@ def land(log: LandedLog, before: Footer | None, run: Run) -> tuple[Footer, bytes
     if log.judged:
         acceptance = Acceptance((before and before.accepted_next) or 0)
         last_src = before.last_src if before else None
-        for _, stamp in acceptance.accepted(run.records):
+        if accepted := acceptance.accept(stamps(run.records))[0]:
+            stamp = unpack(run.records[accepted[-1]].headers)
             last_src = Mark(stamp.src, stamp.ts, stamp.crc)
         footer = msgspec.structs.replace(footer, accepted_next=acceptance.next, last_src=last_src)
     return footer, encode(run.records, footer)

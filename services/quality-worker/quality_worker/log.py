@@ -5,7 +5,7 @@ from typing import NamedTuple, Protocol
 
 from dataforge.storage.chain import Chain
 from dataforge.stream.catch_up import compare
-from dataforge.stream.judged import Acceptance, unpack
+from dataforge.stream.judged import Acceptance, stamps, unpack
 from dataforge.stream.origin import Mark, Origin
 from dataforge.stream.records import Record, TopicPartition
 from dataforge.stream.work import Log as RuntimeLog
@@ -44,7 +44,8 @@ async def judged_so_far(log: Log, chain: Chain, judged: TopicPartition) -> Judge
         await compare(log, judged, end.next, Origin(bytes.fromhex(footer.topic_id), footer.fp))
         acceptance, last_src = Acceptance(footer.accepted_next or 0), footer.last_src
     async for records in log.read_from(judged, end.next):
-        for _, stamp in acceptance.accepted(records):
+        if accepted := acceptance.accept(stamps(records))[0]:
+            stamp = unpack(records[accepted[-1]].headers)
             last_src = Mark(stamp.src, stamp.ts, stamp.crc)
         last = records[-1] if records else last
     if last is None and footer:

@@ -15,14 +15,14 @@ from dataforge.stream.judged import (
     REASON,
     TRACEPARENT,
     WARNINGS,
-    Stamp,
     fingerprint,
+    pack,
 )
 from dataforge.stream.origin import NO_ID, Origin
 from dataforge.stream.records import Record, RecordBatch, TopicPartition
 
 from quality_worker.breaker import Breaker
-from quality_worker.judge import Judge, Judgement
+from quality_worker.judge import VALID, Judge, Judgement
 from quality_worker.log import Log, judged_so_far
 
 DETAIL = "detail"
@@ -117,27 +117,28 @@ class JudgePartition:
         self, records: Sequence[Record], judgements: Sequence[Judgement], traced: BatchTrace
     ) -> list[Produced]:
         verdicts: list[Produced] = []
-        counts: Counter[tuple[str, str]] = Counter()
+        base, contract, topic_id = self._base, self._contract.fingerprint, self._topic_id
         for index, (record, judgement) in enumerate(zip(records, judgements, strict=True)):
-            counts[judgement.verdict.name.lower(), judgement.reason] += 1
-            headers = self._headers(record, judgement, traced.traceparent(index))
-            verdicts.append((record.key, record.value, headers))
-            self._base = record.offset + 1
-        for (verdict, reason), number in counts.items():
-            metrics.VERDICTS.labels(self._tp.topic, verdict, reason).inc(number)
+            offset, value = record.offset, record.value
+            stamp = pack(judgement.verdict, offset, base, record.timestamp, contract, fingerprint(value), topic_id)
+            headers = [(HEADER, stamp)]
+            if judgement is not VALID or index in traced.records:
+                headers += self._more_headers(judgement, traced.traceparent(index))
+            verdicts.append((record.key, value, headers))
+            base = offset + 1
+        self._base = base
+        self._count(judgements)
         return verdicts
 
-    def _headers(self, record: Record, judgement: Judgement, traceparent: bytes | None) -> list[tuple[str, bytes]]:
-        stamp = Stamp(
-            judgement.verdict,
-            record.offset,
-            self._base,
-            record.timestamp,
-            self._contract.fingerprint,
-            fingerprint(record.value),
-            self._topic_id,
-        )
-        headers = [(HEADER, stamp.pack())]
+    def _count(self, judgements: Sequence[Judgement]) -> None:
+        others = Counter((one.verdict, one.reason) for one in judgements if one is not VALID)
+        others[VALID.verdict, VALID.reason] += len(judgements) - others.total()
+        for (verdict, reason), number in others.items():
+            metrics.VERDICTS.labels(self._tp.topic, verdict.name.lower(), reason).inc(number)
+
+    @staticmethod
+    def _more_headers(judgement: Judgement, traceparent: bytes | None) -> list[tuple[str, bytes]]:
+        headers: list[tuple[str, bytes]] = []
         if judgement.reason:
             headers.append((REASON, judgement.reason.encode()))
             headers.append((DETAIL, judgement.detail.encode()[:MAX_DETAIL_BYTES]))

@@ -11,7 +11,7 @@ from typing import NamedTuple
 from dataforge.contracts.model import Contract
 from dataforge.errors import Fatal
 from dataforge.runtime import metrics
-from dataforge.stream.judged import Acceptance, Verdict, unpack
+from dataforge.stream.judged import VALID_TAG, Acceptance, stamps
 from dataforge.stream.origin import NO_ID, Mark, Origin
 from dataforge.stream.records import Record, RecordBatch, TopicPartition
 
@@ -89,13 +89,13 @@ class QuarantinePartition:
         """Nothing is ever pending between batches."""
 
     def _copies(self, records: Sequence[Record]) -> list[Produced]:
+        said = stamps(records)
+        accepted, _ = self._acceptance.accept(said)
         copies: list[Produced] = []
-        for record in records:
-            stamp = unpack(record.headers)
-            if not self._acceptance.accepts(stamp.base, stamp.src) or stamp.verdict is Verdict.VALID:
-                continue
-            origin = f"{self._contract.raw_topic}/{self._tp.partition}/{stamp.src}".encode()
-            place = self._place(record.offset + 1, record)
+        for at in [at for at in accepted if said.tags[at] != VALID_TAG]:
+            record, src = records[at], int(said.src[at])
+            origin = f"{self._contract.raw_topic}/{self._tp.partition}/{src}".encode()
+            place = self._place(record.offset + 1, src + 1, record)
             copies.append((origin, record.value, [*record.headers, (ORIGIN, origin), place.header()]))
         return copies
 
@@ -110,11 +110,11 @@ class QuarantinePartition:
             last = batch.records[-1]
             if self._unmarked >= MARK_RECORDS or last.timestamp >= self._unmarked_since_ms + MARK_MS:
                 self._unmarked = 0
-                return [(None, None, [self._place(batch.next, last).header()])]
+                return [(None, None, [self._place(batch.next, self._acceptance.next, last).header()])]
         return []
 
-    def _place(self, position: int, last: Record) -> Place:
-        return Place(position, self._acceptance.next, Origin(self._topic_id, Mark.of(last)))
+    def _place(self, position: int, accepted_next: int, last: Record) -> Place:
+        return Place(position, accepted_next, Origin(self._topic_id, Mark.of(last)))
 
 
 def place_of(record: Record) -> Place:

@@ -16,7 +16,7 @@ from dataforge.stream.records import LogRecord
 from purchase_events import GOOD, NOW_MS, PURCHASE, bytes_of, event_type
 from quality_worker.judge import VALID, Judge, Judgement
 from quality_worker.quick import MAX_ID_LENGTH
-from quality_worker.strict import MAX_DEPTH, check_keys
+from quality_worker.strict import MAX_DEPTH, check_keys, distinct_keys
 
 JUDGE = Judge(PURCHASE)
 RULES = {rule.name for rule in PURCHASE.rules}
@@ -105,6 +105,28 @@ def test_the_slow_look_finds_duplicate_keys_exactly_where_they_are(value: Any, c
     except Rejected as error:
         found = error.reason == Reason.DUPLICATE_KEYS
     assert found == twice
+
+
+@settings(max_examples=300)
+@given(st.lists(st.tuples(keys | st.just("{"), objects), max_size=5).map(tuple), colons)
+def test_the_glance_passes_no_key_that_is_there_twice(value: Any, colon: str) -> None:
+    text, twice = dump(value, colon)
+    assert not (distinct_keys(text.encode()) and twice)
+
+
+@pytest.mark.parametrize(
+    ("text", "distinct"),
+    [
+        ('{"a": "x", "b": [1, "y"], "c": null, "d": "what nobody asked for"}', True),
+        ('{"a": 1, "a": 2}', False),
+        (r'{"a": 1, "\u0061": 2}', False),
+        (r'{"a": 1, "\ud800": 2}', False),
+        ('{"a": {"b": 1, "b": 2}}', False),
+        ('{"a": {"b": 1}}', False),
+    ],
+)
+def test_the_glance_knows_flat_documents(text: str, distinct: bool) -> None:
+    assert distinct_keys(text.encode()) is distinct
 
 
 OPEN = event_type(

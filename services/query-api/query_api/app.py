@@ -1,6 +1,7 @@
 """query-api: the partitions' state -> REST, and the page that shows it live.
 
-Guarantees: a row is what the partitions' state says, merged; each answer names the raw offsets it covers;
+Guarantees: a row is what the partitions' state says, merged; each answer names the raw offsets it covers, and is
+at most `fresh_ms` old;
 every error has one shape. All it writes are alerts on a ledger that does not balance.
 """
 
@@ -22,6 +23,7 @@ from query_api.measured import Measured
 from query_api.reads import Reader
 from query_api.receipt.past import Past
 from query_api.settings import ApiSettings
+from query_api.shared import Shared
 
 DESCRIPTION = """Live KPIs of all domains, the ledger of what became of every record, and receipts of single ones.
 
@@ -53,6 +55,8 @@ def build(
     app.include_router(receipts.router(catalogue, state, observer, past, guards))
     app.include_router(health.router(catalogue, state, watch, guards))
     app.include_router(live.router())
+    if settings.fresh_ms:
+        app.add_middleware(Shared, paths={"/metrics"}, fresh_s=settings.fresh_ms / 1000)
     app.add_middleware(Measured)
     app.add_middleware(
         CORSMiddleware,

@@ -19,6 +19,12 @@ class ApiSettings(ServiceSettings):
         description="Origins whose pages may call the API, separated by commas; `:*` is any port",
         examples=["https://dashboard.example.com"],
     )
+    fresh_ms: int = Field(
+        default=50,
+        ge=0,
+        le=10_000,
+        description="Whoever asks `GET /metrics` the same within this time shares one answer; 0 shares none",
+    )
     ledger_limit_s: float = Field(
         default=60, gt=0, description="How long a ledger may stay unbalanced before it becomes an alert"
     )

@@ -42,7 +42,7 @@ async def writers(state: MemoryState) -> list[KpiWriter]:
 
 @pytest.fixture
 async def api(state: MemoryState) -> AsyncIterator[httpx.AsyncClient]:
-    settings = ApiSettings(api_token=TOKEN, ws_url="ws://live.example:8081")  # pyright: ignore[reportArgumentType]
+    settings = ApiSettings(api_token=TOKEN, ws_url="ws://live.example:8081", fresh_ms=0)  # pyright: ignore[reportArgumentType]
     transport = httpx.ASGITransport(build(settings, [DOMAIN], state), raise_app_exceptions=False)
     headers = {"Authorization": f"Bearer {TOKEN}"}
     async with httpx.AsyncClient(transport=transport, base_url="http://api", headers=headers) as client:

@@ -1,6 +1,7 @@
 """What a rolled-back store took back leaves the screens, though the feed goes on where the follower expects it."""
 
 import asyncio
+import json
 from typing import Any
 
 from dataforge.kpi.catalogue import Catalogue
@@ -21,8 +22,9 @@ class Nobody:
     def __init__(self) -> None:
         self.frames: list[str] = []
 
-    def push(self, channel: Any, kind: str, frame: bytes, change: Any) -> None:
-        self.frames.append(kind)
+    def push(self, channel: Any, frame: bytes, change: Any) -> bool:
+        self.frames.append(json.loads(frame)["type"])
+        return True
 
     def begin(self, channel: Any, first: Any, resync: str | None = None) -> None:
         self.frames.append(first.kind)

@@ -125,12 +125,11 @@ class Client:
         self._watching: tuple[Hub, Any, Subscription] | None = None
 
     # ---- subscription.Out
-    def send(self, kind: str, frame: bytes) -> None:
+    def send(self, frame: bytes) -> None:
         said = json.loads(frame)
-        assert said["type"] == kind
         self.screen.apply(said)
         if self.fresh:
-            event(f"first: {kind}{' after a token' if self.since else ''}")
+            event(f"first: {said['type']}{' after a token' if self.since else ''}")
             self.fresh = False
         places = token_from(said["token"]).at
         assert self.screen.next == self.history.next(places)

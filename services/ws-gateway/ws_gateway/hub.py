@@ -12,7 +12,7 @@ from dataforge.runtime import metrics
 from dataforge.state.model import FeedEntry, PartitionRead
 from dataforge.state.store import Named, StateReader
 
-from ws_gateway import protocol
+from ws_gateway import broadcast, protocol
 from ws_gateway.arrivals import Arrivals, First, Lost
 from ws_gateway.channel import Change, Channel, view_floor_ms
 from ws_gateway.feed import Away
@@ -28,11 +28,7 @@ _REST = 3
 """A channel rests this many times as long as its last frame took to make: no channel can take the loop."""
 
 
-class Watcher(Protocol):
-    def push(self, channel: Channel, kind: str, frame: bytes, change: Change) -> None:
-        """Send the frame, or remember the change: never block, never raise."""
-        ...
-
+class Watcher(broadcast.Watcher, Protocol):
     def begin(self, channel: Channel, first: First, resync: str | None = None) -> None:
         """Send this first, `resync` with its reason before it. Pushes before it are for others."""
         ...
@@ -262,8 +258,7 @@ class Hub:
         channel = one.channel
         change = channel.advance()
         kind, frame = channel.frame(change)
-        for watcher in list(one.watchers):
-            watcher.push(channel, kind, frame, change)
+        broadcast.broadcast(one.watchers, channel, kind, frame, change)
         if one.traces:
             self._push_trace(one.traces, channel)
             one.traces = []
@@ -284,5 +279,4 @@ class Hub:
             if one.ready and one.held is None and now_s - one.sent_s >= self._heartbeat_s:
                 one.sent_s = now_s
                 frame = protocol.heartbeat(one.channel.number, one.channel.place)
-                for watcher in list(one.watchers):
-                    watcher.push(one.channel, "heartbeat", frame, Change())
+                broadcast.broadcast(one.watchers, one.channel, "heartbeat", frame, Change())

@@ -9,6 +9,7 @@ from typing import Any, Protocol
 from dataforge.contracts.model import Domain
 from dataforge.state.store import StateReader
 
+from ws_gateway import broadcast
 from ws_gateway.arrivals import First
 from ws_gateway.channel import Change
 from ws_gateway.feed import Away
@@ -18,10 +19,9 @@ from ws_gateway.protocol import too_many_channels
 logger = logging.getLogger(__name__)
 
 
-class Watcher(Protocol):
+class Watcher(broadcast.Watcher, Protocol):
     """As in `hub`."""
 
-    def push(self, channel: LedgerChannel, kind: str, frame: bytes, change: Change) -> None: ...
     def begin(self, channel: LedgerChannel, first: First) -> None: ...
 
 
@@ -100,6 +100,4 @@ class Ledgers:
                 for watcher in list(live.watchers):
                     self._begin(live, watcher)
             elif change is not None:
-                kind, frame = live.channel.frame(change)
-                for watcher in list(live.watchers):
-                    watcher.push(live.channel, kind, frame, change)
+                broadcast.broadcast(live.watchers, live.channel, *live.channel.frame(change), change)

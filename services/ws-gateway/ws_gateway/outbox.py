@@ -38,11 +38,10 @@ class Outbox:
     def resumed(self) -> None:
         self.slow_since_s, self._replies_bytes = None, 0
 
-    def send(self, kind: str, frame: bytes) -> None:
-        """Send a channel's frame. The caller has looked at `slow`."""
+    def send(self, frame: bytes) -> None:
+        """Send a channel's frame. The caller has looked at `slow`, and counts."""
         if not self.closing:
             self._transport.send(WSMsgType.TEXT, frame)
-            metrics.WS_FRAMES.labels(kind).inc()
 
     def reply(self, message: ServerMessage) -> None:
         """Send an answer, also to a slow client; one that asks on and on without reading is closed."""

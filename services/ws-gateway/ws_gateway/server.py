@@ -28,6 +28,11 @@ _BAD_TOKEN = ProtocolError(
     close=CloseCode.UNAUTHORIZED,
 )
 
+_READ_BYTES = 2048
+"""Of a client's read buffer at first: clients say little, and are many."""
+_BACKLOG = 1024
+"""Clients of a gateway that has restarted come back all at once."""
+
 
 class Server:
     def __init__(
@@ -55,7 +60,13 @@ class Server:
     async def start(self, host: str, port: int) -> None:
         """Listen. *Raises* OSError where the port is taken."""
         self._server = await ws_create_server(
-            self._handshake, host, port, max_frame_size=self._limits.message_bytes, enable_auto_ping=False
+            self._handshake,
+            host,
+            port,
+            max_frame_size=self._limits.message_bytes,
+            read_buffer_init_size=_READ_BYTES,
+            enable_auto_ping=False,
+            backlog=_BACKLOG,
         )
         self.port = self._server.sockets[0].getsockname()[1]
 

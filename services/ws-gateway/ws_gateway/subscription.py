@@ -13,7 +13,7 @@ from ws_gateway.protocol import Resync, ServerMessage
 class Out(Protocol):
     @property
     def slow(self) -> bool: ...
-    def send(self, kind: str, frame: bytes) -> None: ...
+    def send(self, frame: bytes) -> None: ...
     def reply(self, message: ServerMessage) -> None: ...
 
 
@@ -39,20 +39,23 @@ class Subscription:
         self._begun = True
         if resync is not None:
             self._out.reply(Resync(channel.number, resync))
-        self.push(channel, first.kind, first.frame, first.change)
+        if self.push(channel, first.frame, first.change):
+            metrics.WS_FRAMES.labels(first.kind).inc()
 
-    def push(self, channel: Shown, kind: str, frame: bytes, change: Change) -> None:
+    def push(self, channel: Shown, frame: bytes, change: Change) -> bool:
         if not self._begun:
-            return  # the first frame will hold it
+            return False  # the first frame will hold it
         if self._owed is None and not self._out.slow:
-            self._out.send(kind, frame)
-            return
+            self._out.send(frame)
+            return True
         metrics.WS_CONFLATED.inc()
         self._owed = merged(self._owed, change) if self._owed else change
+        return False
 
     def catch_up(self, channel: Shown) -> None:
         """Send what is owed, if the client can take it now."""
         if self._owed is not None and not self._out.slow:
             kind, frame = channel.frame(self._owed)
             self._owed = None
-            self._out.send(kind, frame)
+            self._out.send(frame)
+            metrics.WS_FRAMES.labels(kind).inc()

@@ -8,7 +8,6 @@ closed before it is given away; positions come from `PartitionWork.open` alone; 
 """
 
 import asyncio
-import gc
 import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
@@ -88,8 +87,6 @@ class StreamApp:
         """Run until SIGTERM or SIGINT, then close the partitions, leave the group, exit 0. Failing: exit 1."""
         configure_logging(self.name, self.settings.log_level)
         configure_tracing(self.name, self.settings.otlp_endpoint, instance=self.settings.instance)
-        # Queued batches keep thousands of records alive: the default thresholds cost a quarter of the speed.
-        gc.set_threshold(50_000, 50, 100)
         process.run(self.serve)
 
     async def serve(self, stop: asyncio.Event) -> None:

@@ -57,8 +57,12 @@ class Stamp(NamedTuple):
     """Kafka's id of the raw topic, 16 bytes; zeros where the log has none."""
 
     def pack(self) -> bytes:
-        """Layout: version and verdict in one byte, src, base, ts (i64), contract, crc (u32), topic id."""
-        return _PACKED.pack(self.verdict << 4 | _LAYOUT, *self[1:])
+        return pack(*self)
+
+
+def pack(verdict: Verdict, src: int, base: int, ts: int, contract: int, crc: int, topic_id: bytes) -> bytes:
+    """A `Stamp`. Layout: version and verdict in one byte, src, base, ts (i64), contract, crc (u32), topic id."""
+    return _PACKED.pack(verdict << 4 | _LAYOUT, src, base, ts, contract, crc, topic_id)
 
 
 def fingerprint(value: bytes | None) -> int:

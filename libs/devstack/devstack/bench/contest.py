@@ -43,6 +43,8 @@ class SuiteReport(msgspec.Struct, frozen=True):
     standings: dict[str, Standing]
     rounds: dict[str, list[Measured]]
     problems: list[str]
+    figures: dict[str, float] = {}
+    """What is no comparison, by name and unit."""
 
 
 def report(suite: str, rounds: Mapping[str, Sequence[Measured]]) -> SuiteReport:

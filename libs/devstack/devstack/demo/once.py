@@ -9,10 +9,10 @@ from typing import Any
 from aiokafka import AIOKafkaProducer
 
 from devstack.demo.account import Account, account
-from devstack.demo.latency import Sent, percentile, watching
 from devstack.demo.report import Report
 from devstack.demo.settle import through
 from devstack.errors import StackError
+from devstack.latency import Sent, percentile, watching
 from devstack.model import Endpoints
 from devstack.oracle.api import Api, NoAnswer
 from devstack.oracle.landed import Bucket, Landing
@@ -92,7 +92,9 @@ class Once:
         purchases = read_purchases(LATENCY_RATE * (WARM_UP_S + MEASURED_S))
         options = Options(rate=LATENCY_RATE, seed=self.options.seed, pass_=self.options.pass_ + 1)
         batches: list[tuple[float, Batch]] = []
-        async with watching(self.reach.ws_url, self.reach.api_token) as coverage:
+        async with watching(
+            self.reach.ws_url, self.reach.api_token, domain="retail", metric="revenue", window="10s"
+        ) as coverage:
             with self.progress(f"measuring latency at {LATENCY_RATE} a second", len(purchases)) as on_sent:
                 await replay(
                     producer,

@@ -108,8 +108,8 @@ class _Listener(WSListener):
 
 
 @asynccontextmanager
-async def watching(ws_url: str, token: str) -> AsyncIterator[Coverage]:
-    """Subscribed to revenue in windows of ten seconds, as any client would be."""
+async def watching(ws_url: str, token: str, **question: Any) -> AsyncIterator[Coverage]:
+    """Subscribed, as any client would be. `question`: the fields of `subscribe`, without `id`."""
     coverage = Coverage()
     transport, listener = await ws_connect(lambda: _Listener(coverage), ws_url)
     assert isinstance(listener, _Listener)  # noqa: S101 - what the factory made
@@ -120,7 +120,7 @@ async def watching(ws_url: str, token: str) -> AsyncIterator[Coverage]:
     try:
         say(type="auth", token=token)
         await listener.expect("ready")
-        say(type="subscribe", id="latency", domain="retail", metric="revenue", window="10s")
+        say(type="subscribe", id="latency", **question)
         await listener.expect("subscribed")
         await listener.expect("snapshot")
         yield coverage
