@@ -30,7 +30,7 @@ def bench(
     quick: Annotated[bool, typer.Option("--quick", help=f"Only {QUICK}, only beside the bare loop.")] = False,
     beside: Annotated[str | None, typer.Option(help="Only beside these contestants, by commas.")] = None,
     rounds: Annotated[int | None, typer.Option(min=1, help="Each contestant's turns.")] = None,
-    events: Annotated[int | None, typer.Option(min=1_000, help="Events of a turn.")] = None,
+    events: Annotated[int | None, typer.Option(min=1, help="Events of a turn; what one is, the suite says.")] = None,
     seed: Annotated[int, typer.Option(help="Of the events.")] = 1,
 ) -> None:
     """Measure the platform beside its peers: the same topic, the same work, the same results, in turns.
