@@ -1,6 +1,6 @@
 """From an event type to what the fold needs: a lean decoder and the compiled contribution."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from operator import attrgetter
 from typing import Any
@@ -49,14 +49,13 @@ def _decode(event: EventType, found: Projection) -> Decode:
     event_id, time = (attrgetter(found.attributes[name]) for name in (contract.id_field, contract.time_field))
     milliseconds, numeric = time_ms(contract), contract.fields[contract.id_field].type == "integer"
 
-    def decode(values: Sequence[bytes]) -> Iterable[tuple[Any, str, int]]:
+    def decode(values: Sequence[bytes]) -> tuple[Sequence[Any], list[str], Sequence[int]]:
         events = found.decode_all(values)
         ids, times = map(event_id, events), map(time, events)
-        return zip(
+        return (
             events,
-            map(str, ids) if numeric else ids,
-            times if milliseconds is int else map(milliseconds, times),
-            strict=True,
+            list(map(str, ids) if numeric else ids),
+            list(times if milliseconds is int else map(milliseconds, times)),
         )
 
     return decode

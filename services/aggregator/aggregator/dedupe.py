@@ -1,6 +1,6 @@
 """Which event ids were seen lately. "Lately" is log time, so every re-read of the log agrees. Pure."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 MINUTE_MS = 60_000
 
@@ -19,7 +19,7 @@ class SeenIds:
         """The log clock at which `advance` has something to do."""
         self._by_minute: dict[int, list[str]] = {}
         self.ids: set[str] = set()
-        """All that is remembered. Whoever adds one appends it to `current` too."""
+        """All that is remembered."""
         for minute, ids in (remembered or {}).items():
             self._by_minute.setdefault(minute, []).extend(ids)
             self.ids.update(ids)
@@ -33,6 +33,24 @@ class SeenIds:
 
     def __len__(self) -> int:
         return len(self.ids)
+
+    def first(self, ids: list[str]) -> Sequence[int]:
+        """Remember these, which came in this order. Returns which of them were not remembered yet.
+
+        By whole sets: an id costs a look into a table larger than every cache, and nothing else.
+        """
+        fresh = set(ids) - self.ids
+        self.ids |= fresh
+        if len(fresh) == len(ids):
+            self.current += ids
+            return range(len(ids))
+        found: list[int] = []
+        for at, event_id in enumerate(ids):
+            if event_id in fresh:
+                fresh.discard(event_id)
+                found.append(at)
+        self.current += [ids[at] for at in found]
+        return found
 
     def advance(self, clock_ms: int) -> list[int]:
         """Move the log clock, which never goes back. Returns the minutes forgotten by it."""

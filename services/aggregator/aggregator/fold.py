@@ -6,7 +6,7 @@ exactly one outcome. Exact measures are bitwise equal on every re-read.
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -17,8 +17,8 @@ from dataforge.stream.records import Record
 from aggregator.contribute import Begun, Contribute, Pending, Revised
 from aggregator.dedupe import MINUTE_MS, SeenIds
 
-Decode = Callable[[Sequence[bytes]], Iterable[tuple[Any, str, int]]]
-"""Values -> (event as the contribution reads it, event id, event time in ms) of each."""
+Decode = Callable[[Sequence[bytes]], tuple[Sequence[Any], list[str], Sequence[int]]]
+"""Values -> their events as the contribution reads them, event ids, and event times in ms."""
 
 
 def new_minute(position: int, following: int, watermark: int) -> dict[str, Any]:
@@ -127,29 +127,27 @@ class Fold:
                 counts[outcome] += number
                 self.outcomes[outcome] += number
 
-    def _count(self, values: Sequence[bytes], times: Sequence[int]) -> dict[str, int]:
+    def _count(self, values: Sequence[bytes], ts: Sequence[int]) -> dict[str, int]:
         """Valid records, and the append times (ms) of their raw ones. Returns outcomes.
 
         Whatever every record needs is a local here: this loop is what an event costs.
         """
+        events, event_ids, times = self.decode(values)
+        first = self.seen.first(event_ids)
+        if len(first) < len(values):
+            events, times, ts = ([column[i] for i in first] for column in (events, times, ts))
         contribute, lateness_ms, watermark = self.contribute, self.lateness_ms, self.watermark
         pending, begun, revised = self.pending, self.begun, self.revised
-        ids, remember = self.seen.ids, self.seen.current.append
-        duplicate = late = 0
-        for (event, event_id, event_ms), ts in zip(self.decode(values), times, strict=True):
-            if event_id in ids:
-                duplicate += 1
-                continue
-            ids.add(event_id)
-            remember(event_id)
+        late = 0
+        for event, event_ms, now_ms in zip(events, times, ts, strict=True):
             if event_ms + lateness_ms <= watermark:
                 late += 1
                 continue
             contribute(event, event_ms, watermark, pending, begun, revised)
-            if event_ms > watermark < ts:
-                watermark = event_ms if event_ms < ts else ts
+            if event_ms > watermark < now_ms:
+                watermark = event_ms if event_ms < now_ms else now_ms
         self.watermark = watermark
-        return {"counted": len(values) - duplicate - late, "duplicate": duplicate, "late": late}
+        return {"counted": len(first) - late, "duplicate": len(values) - len(first), "late": late}
 
     def ids_of(self, minutes: set[int]) -> list[str]:
         """Keys of the stored id lists of minutes that were forgotten."""

@@ -10,13 +10,12 @@ import msgspec
 
 from dataforge.contracts.model import OTHER, EventType
 from dataforge.errors import Fatal
-from dataforge.kpi.columns import ALGEBRA, short_label
+from dataforge.kpi.columns import short_label
 from dataforge.kpi.plan import Plan, Row, Table
 from dataforge.state.model import WindowKey, split_window_key, window_key
 
 from aggregator.contribute import Begun, Pending, Revised
-
-_encode = msgspec.msgpack.Encoder().encode
+from aggregator.rows import compile_rows
 
 Changed = dict[WindowKey, dict[str, bytes]]
 
@@ -65,7 +64,7 @@ class Windows:
         event: EventType = plan.event
         self._tables = {t.id: t for t in plan.tables}
         self._order = plan.tables
-        self._stores = {t.id: t.stores() for t in plan.tables}
+        self._compiled = {t.id: compile_rows(t) for t in plan.tables}
         self._lateness_ms, self._ttl_ms = event.lateness_ms, event.ttl_ms
         self.labels = [Labels(t, event.label_cap, (labels or {}).get(t.id, ())) for t in plan.tables]
         self._rows: dict[WindowKey, dict[str, Row]] = {}
@@ -102,7 +101,7 @@ class Windows:
         ends: dict[WindowKey, int] = {}
         named = [{raw: labels.of(raw) for raw in raws} for labels, raws in zip(self.labels, begun, strict=True)]
         for table, label_of, panes in zip(self._order, named, pending, strict=True):
-            columns = [(at, ALGEBRA[c.kind].absorb) for at, c in enumerate(table.columns)]
+            begin, add, _ = self._compiled[table.id]
             for (pane, added), size in product(panes.items(), table.windows_ms):
                 start = pane - pane % size
                 key = window_key(table.id, size, start)
@@ -112,9 +111,9 @@ class Windows:
                     label = label_of[raw]
                     row = rows.get(label)
                     if row is None:
-                        row = rows[label] = table.empty_row()
-                    for at, absorb in columns:
-                        row[at + 1] = absorb(row[at + 1], values[at])
+                        rows[label] = begin(values)
+                    else:
+                        add(row, values)
                     touched.add(label)
         for n, pane, raw, watermark in revised:
             table, label = self._order[n], named[n][raw]
@@ -138,10 +137,8 @@ class Windows:
         return rows
 
     def _encoded(self, key: WindowKey, labels: set[str]) -> dict[str, bytes]:
-        rows, stores = self._rows[key], self._stores[split_window_key(key)[0]]
-        return {
-            label: _encode([store(cell) for store, cell in zip(stores, rows[label], strict=True)]) for label in labels
-        }
+        rows, encode = self._rows[key], self._compiled[split_window_key(key)[0]].encode
+        return {label: encode(rows[label]) for label in labels}
 
     def expire(self, watermark: int) -> tuple[WindowKey, ...]:
         """Windows past their time to live, forgotten here and to be removed from the store."""

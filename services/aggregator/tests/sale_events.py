@@ -1,7 +1,7 @@
 """A small event type built by hand, and judged records of it."""
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
@@ -42,9 +42,9 @@ class Sale(msgspec.Struct):
 _decoder = msgspec.json.Decoder(Sale)
 
 
-def _decode(values: Sequence[bytes]) -> Iterator[tuple[Any, str, int]]:
-    for sale in map(_decoder.decode, values):
-        yield sale, sale.id, sale.at
+def _decode(values: Sequence[bytes]) -> tuple[list[Sale], list[str], list[int]]:
+    sales = [_decoder.decode(value) for value in values]
+    return sales, [sale.id for sale in sales], [sale.at for sale in sales]
 
 
 def _metric(name: str, measure: Measure, by: Sequence[tuple[str, ...]] = ((),), **more: Any) -> Metric:

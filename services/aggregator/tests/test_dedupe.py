@@ -30,12 +30,21 @@ class Naive:
 
 
 def first_seen(seen: SeenIds, event_id: str) -> bool:
-    """As the fold's loop does it."""
-    if event_id in seen.ids:
-        return False
-    seen.ids.add(event_id)
-    seen.current.append(event_id)
-    return True
+    return len(seen.first([event_id])) == 1
+
+
+@given(st.lists(st.lists(st.sampled_from("abcdef"), max_size=8), max_size=6))
+def test_of_many_at_once_the_first_of_each_is_the_first(batches: list[list[str]]) -> None:
+    seen, known = SeenIds(MINUTE_MS), list[str]()
+    seen.advance(0)
+    for ids in batches:
+        expected: list[int] = []
+        for at, event_id in enumerate(ids):
+            if event_id not in known:
+                known.append(event_id)
+                expected.append(at)
+        assert list(seen.first(ids)) == expected
+        assert (seen.current, seen.ids) == (known, set(known))
 
 
 @given(arrivals, st.integers(0, 5 * MINUTE_MS))

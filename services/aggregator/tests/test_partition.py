@@ -11,7 +11,7 @@ from dataforge.state.memory import MemoryState
 from dataforge.state.model import Commit
 from dataforge.stream.records import LogRecord, RecordBatch, TopicPartition
 
-from aggregator.partition import AggregatorPartition, Pace
+from aggregator.partition import MOST_REST_S, AggregatorPartition, Pace
 from sale_events import SECOND, START, compiled, judged, numbered, sale
 
 SHOP = compiled()
@@ -96,6 +96,24 @@ async def test_a_commit_refused_for_want_of_memory_is_made_up_for(how: str) -> N
     await retried()
     assert worker.position == len(LOG)
     assert await equal(store, await calm())
+
+
+async def test_a_store_that_was_away_for_long_is_not_kept_waiting_for() -> None:
+    now = [0.0]
+
+    class Hanging(MemoryState):
+        async def commit(self, name: str, partition: int, commit: Commit) -> None:
+            now[0] += 60.0 if not commit.previous else 0.001
+            await super().commit(name, partition, commit)
+
+    worker = AggregatorPartition(TP, SHOP, Hanging(), lambda: now[0], Pace(0.1))
+    await worker.open()
+    await worker.take(batch(LOG, 0, 3))
+    await worker.take(batch(LOG, 3, len(LOG)))
+    assert worker.position == 3
+    now[0] += MOST_REST_S
+    await worker.tick()
+    assert worker.position == len(LOG)
 
 
 async def test_a_batch_whose_commit_was_refused_is_folded_once() -> None:

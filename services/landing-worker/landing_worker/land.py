@@ -45,7 +45,7 @@ class Run:
         if not self.records:
             self.since_s = now_s
         self.records.extend(batch.records)
-        self.bytes += sum(len(r.value or b"") + len(r.key or b"") for r in batch.records)
+        self.bytes += sum([len(r.value or b"") + len(r.key or b"") for r in batch.records])
         self.next = batch.next
 
     def full(self, limits: Limits) -> bool:

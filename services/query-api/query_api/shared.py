@@ -48,7 +48,7 @@ class Shared:
             if answer.good:
                 scope["route"] = answer.route
                 for message in answer.messages:
-                    await send(message)
+                    await send(_copy(message))
                 return
         await self._make(question, now_s, scope, receive, send)
 
@@ -65,7 +65,7 @@ class Shared:
         answer = self._answers[question] = _Answer(now_s)
 
         async def sent(message: Message) -> None:
-            answer.messages.append(message)
+            answer.messages.append(_copy(message))
             await send(message)
 
         try:
@@ -78,3 +78,8 @@ class Shared:
     def _forget(self, question: Question, answer: _Answer) -> None:
         if self._answers.get(question) is answer:
             del self._answers[question]
+
+
+def _copy(message: Message) -> Message:
+    """Whoever it goes through adds headers of one client's to it, in place."""
+    return {**message, "headers": [*message["headers"]]} if "headers" in message else message

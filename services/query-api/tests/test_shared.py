@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 import httpx
 import pytest
 from starlette.applications import Starlette
+from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse
 from starlette.routing import Route
@@ -96,6 +97,17 @@ async def test_whoever_waited_for_a_refusal_asks_again(api: httpx.AsyncClient, a
     assert (await first).status_code == 503
     assert (await second).status_code == 503
     assert answering.asked == 2
+
+
+async def test_headers_of_one_client_are_not_anothers(answering: Answering):
+    app = Starlette(routes=[Route("/shared", answering.__call__)])
+    shared = CORSMiddleware(Shared(app, paths={"/shared"}, fresh_s=FRESH_S), allow_origins=["http://a", "http://b"])
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(shared), base_url="http://api") as api:
+        origins = ["http://a", "http://b", None]
+        answers = [await api.get("/shared", headers={"Origin": origin} if origin else {}) for origin in origins]
+    assert [answer.text for answer in answers] == ["1 "] * 3
+    assert [answer.headers.get("access-control-allow-origin") for answer in answers] == origins
+    assert [answer.headers.get_list("vary") for answer in answers] == [["Origin"]] * 3
 
 
 async def test_an_old_answer_is_nobodys(answering: Answering):

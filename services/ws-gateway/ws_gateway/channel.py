@@ -14,7 +14,7 @@ import msgspec
 from dataforge.kpi.catalogue import Selection
 from dataforge.kpi.instants import instant
 from dataforge.kpi.status import Status, window_status
-from dataforge.kpi.value import value_of
+from dataforge.kpi.value import merging
 from dataforge.state.model import FeedEntry, PartitionRead
 
 from ws_gateway import protocol
@@ -47,6 +47,7 @@ class Channel:
         self.limit = limit
         """How many windows are in view, back from the newest watermark."""
         self.fingerprint = fingerprint(selection, limit)
+        self._merge = merging(selection.view)
         self.shown: dict[Cell, msgspec.Raw] = {}
         self.partitions = {p: self._empty() for p in range(selection.domain.partitions)}
         self._dirty: set[Pane] = set()
@@ -202,9 +203,8 @@ class Channel:
                     yield part.panes[start]
 
     def _row(self, end: int, label: str, status: Status) -> msgspec.Raw:
-        view = self.selection.view
-        value, revision = value_of(view, [panes[label].row for panes in self._panes(end) if label in panes])
-        labels = dict(zip(view.by, labels_of(label), strict=True))
+        value, revision = self._merge([panes[label].row for panes in self._panes(end) if label in panes])
+        labels = dict(zip(self.selection.view.by, labels_of(label), strict=True))
         start = end - self.selection.size_ms
         # One row, encoded once: snapshots and deltas of every client share these bytes.
         return msgspec.Raw(_row.encode(Row(instant(start), instant(end), labels, value, status, revision)))

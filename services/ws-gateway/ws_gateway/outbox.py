@@ -12,36 +12,36 @@ from ws_gateway import protocol
 from ws_gateway.protocol import CloseCode, ProtocolError, ServerMessage
 from ws_gateway.settings import Limits
 
+_REPLIES_BYTES = 64 * 1024
+_TEXT = WSMsgType.TEXT
+
 
 class Outbox:
     """*Guarantees*: never more unsent bytes than `write_buffer_bytes`, one frame, and 64 KiB of replies."""
 
-    _REPLIES_BYTES = 64 * 1024
+    __slots__ = ("_limits", "_replies_bytes", "_transport", "closing", "slow", "slow_since_s")
 
     def __init__(self, transport: WSTransport, limits: Limits) -> None:
         self._transport = transport
         self._limits = limits
         self._replies_bytes = 0
+        self.slow = False
         self.slow_since_s: float | None = None
         """Monotonic time since when the write buffer is over its limit."""
         self.closing = False
         high = limits.write_buffer_bytes
         transport.underlying_transport.set_write_buffer_limits(high=high, low=high // 4)
 
-    @property
-    def slow(self) -> bool:
-        return self.slow_since_s is not None
-
     def paused(self) -> None:
-        self.slow_since_s = time.monotonic()
+        self.slow, self.slow_since_s = True, time.monotonic()
 
     def resumed(self) -> None:
-        self.slow_since_s, self._replies_bytes = None, 0
+        self.slow, self.slow_since_s, self._replies_bytes = False, None, 0
 
     def send(self, frame: bytes) -> None:
         """Send a channel's frame. The caller has looked at `slow`, and counts."""
         if not self.closing:
-            self._transport.send(WSMsgType.TEXT, frame)
+            self._transport.send(_TEXT, frame)
 
     def reply(self, message: ServerMessage) -> None:
         """Send an answer, also to a slow client; one that asks on and on without reading is closed."""
@@ -50,10 +50,10 @@ class Outbox:
         frame = protocol.encode(message)
         if self.slow:
             self._replies_bytes += len(frame)
-            if self._replies_bytes > self._REPLIES_BYTES:
+            if self._replies_bytes > _REPLIES_BYTES:
                 self.close(CloseCode.TOO_MUCH, "answers are not read")
                 return
-        self._transport.send(WSMsgType.TEXT, frame)
+        self._transport.send(_TEXT, frame)
         metrics.WS_FRAMES.labels(frame_kind(message)).inc()
 
     def fail(self, error: ProtocolError) -> None:

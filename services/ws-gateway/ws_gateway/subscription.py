@@ -28,6 +28,8 @@ class Shown(Protocol):
 class Subscription:
     """A `hub.Watcher`. *Guarantees*: the client's rows, once it has read all, are the channel's."""
 
+    __slots__ = ("_begun", "_out", "_owed")
+
     def __init__(self, out: Out) -> None:
         self._out = out
         self._begun = False

@@ -1,6 +1,6 @@
 """From the metrics of an event to tables: rows of columns per window and label. *Source*: docs/specs/state.md."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import gcd
 from typing import Any
@@ -41,11 +41,7 @@ class Table:
         return [0, *(ALGEBRA[c.kind].held() for c in self.columns)]
 
     def store(self, row: Row) -> Row:
-        return [store(cell) for store, cell in zip(self.stores(), row, strict=True)]
-
-    def stores(self) -> list[Callable[[Any], Any]]:
-        """What makes each cell of a row, the revision first, a stored one."""
-        return [int, *(ALGEBRA[c.kind].store for c in self.columns)]
+        return [row[0], *(ALGEBRA[c.kind].store(v) for c, v in zip(self.columns, row[1:], strict=True))]
 
     def restore(self, row: Row) -> Row:
         return [row[0], *(ALGEBRA[c.kind].restore(v) for c, v in zip(self.columns, row[1:], strict=True))]

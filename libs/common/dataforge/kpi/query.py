@@ -9,7 +9,7 @@ import msgspec
 from dataforge.contracts.model import Rolling
 from dataforge.kpi.plan import View
 from dataforge.kpi.status import Status, window_status
-from dataforge.kpi.value import value_of
+from dataforge.kpi.value import merging
 from dataforge.state.model import PartitionRead
 
 LabelFilter = Callable[[tuple[str, ...]], bool]
@@ -65,10 +65,11 @@ def _merged(
         for label, stored in part.items():
             found[label].append(stored)
     merged: dict[tuple[str, ...], tuple[Any, int]] = {}
+    merge = merging(view)
     for label, stored in found.items():
         labels = _labels.decode(label)
         if wanted is None or wanted(labels):
-            merged[labels] = value_of(view, stored)
+            merged[labels] = merge(stored)
     return merged
 
 

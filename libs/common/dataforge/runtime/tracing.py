@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from hashlib import blake2b
+from operator import attrgetter
 
 from opentelemetry import trace
 from opentelemetry.context import Context
@@ -31,6 +32,7 @@ MAX_LINKS = 32
 """Records of one batch that get a span of their own; the rest of the batch's traces end a stage early."""
 
 _HASH = struct.Struct(">QQQ")
+_headers = attrgetter("headers")
 _TRACER = trace.get_tracer("dataforge")
 _provider: TracerProvider | None = None
 
@@ -134,14 +136,14 @@ def traceparent_of(context: SpanContext) -> bytes:
 
 def traced(records: Sequence[Record], limit: int = MAX_LINKS) -> list[tuple[int, SpanContext]]:
     """(index in the batch, context) of the first `limit` records that carry a sampled traceparent."""
-    # Nearly no record has the header, but none at all or the judge's stamp alone: this is all that they cost.
-    others = [
-        i for i, record in enumerate(records)
-        if (headers := record.headers) and (headers[0][0] != HEADER or len(headers) > 1)
-    ]  # fmt: skip
+    # Nearly no record has the header, but none at all or, in a judged log, the stamp alone: this is all that they cost.
+    headers = list(map(_headers, records))
+    usual = 1 if headers and headers[0] and headers[0][0][0] == HEADER else 0
+    if max(map(len, headers), default=0) <= usual:
+        return []
     found: list[tuple[int, SpanContext]] = []
-    for index in others:
-        values = (value for name, value in records[index].headers if name == TRACEPARENT)
+    for index in [i for i, some in enumerate(headers) if len(some) > usual]:
+        values = (value for name, value in headers[index] if name == TRACEPARENT)
         if (context := next(filter(None, map(parse_traceparent, values)), None)) is not None:
             found.append((index, context))
         if len(found) >= limit:

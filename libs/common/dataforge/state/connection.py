@@ -1,10 +1,14 @@
-"""Connections to the state store that say when a request was not sent."""
+"""Connections to the state store that say when a request was not sent, and write one quickly."""
 
 from collections.abc import Iterable
 from typing import Any
 
+import hiredis
 from redis.asyncio import Connection, ConnectionPool, SSLConnection
 from redis.exceptions import ConnectionError
+
+_hiredis: Any = hiredis  # its stubs say that commands have one word
+_packed = _hiredis.pack_command
 
 
 class NotSent(ConnectionError):
@@ -19,6 +23,12 @@ class _Telling(Connection):
             await super().send_packed_command(command, check_health)
         except RuntimeError as error:
             raise NotSent(f"the connection was reset before the request: {error}") from error
+
+    def pack_command(self, *args: Any) -> list[bytes]:
+        """In C, as the blocking client does: in Python a commit's thousands of arguments take milliseconds."""
+        name, *others = args
+        words = name.encode().split() if isinstance(name, str) else name.split()
+        return [_packed((*words, *others))]
 
 
 class _TellingTls(_Telling, SSLConnection):

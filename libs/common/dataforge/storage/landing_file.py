@@ -7,7 +7,7 @@
 import struct
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from itertools import accumulate
+from itertools import accumulate, chain
 from typing import Any
 from zlib import crc32
 
@@ -70,15 +70,21 @@ def describe(
     accepted_next: int | None = None, last_src: Mark | None = None,
 ) -> Footer:  # fmt: skip
     """The footer of a run of records (at least one)."""
-    crc = 0
-    for record in records:
-        crc = crc32(record.value or b"", crc)
+    crc = crc32(b"".join([record.value or b"" for record in records]))
+    minutes = _by_minute([record.timestamp for record in records])
     last = records[-1]
-    minutes = Counter(record.timestamp - record.timestamp % MINUTE_MS for record in records)
     return Footer(
-        topic, partition, topic_id, start, records[0].offset, last.offset, following, len(records), dict(minutes), crc,
+        topic, partition, topic_id, start, records[0].offset, last.offset, following, len(records), minutes, crc,
         Mark.of(last), accepted_next=accepted_next, last_src=last_src,
     )  # fmt: skip
+
+
+def _by_minute(times: Sequence[int]) -> dict[int, int]:
+    """Minute (ms) -> how many of the times (ms) are in it, in the order of their first."""
+    first = times[0] - times[0] % MINUTE_MS
+    if min(times) >= first and max(times) < first + MINUTE_MS:
+        return {first: len(times)}  # as nearly always
+    return dict(Counter(at - at % MINUTE_MS for at in times))
 
 
 def encode(records: Sequence[Record], footer: Footer) -> bytes:
@@ -107,8 +113,9 @@ def encode(records: Sequence[Record], footer: Footer) -> bytes:
 
 def _headers(records: Sequence[Record]) -> pa.Array:
     """Made of flat columns: a list of dicts per record would cost more than all else together."""
-    ends = pa.array(accumulate((len(r.headers) for r in records), initial=0), pa.int32())
-    flat = [header for r in records for header in r.headers]
+    headers = [r.headers for r in records]
+    ends = pa.array(accumulate(map(len, headers), initial=0), pa.int32())
+    flat = list(chain.from_iterable(headers))
     names, values = pa.array([n for n, _ in flat], pa.string()), pa.array([v for _, v in flat], pa.binary())
     pairs = pa.StructArray.from_arrays([names, values], fields=list(HEADER))
     return pa.ListArray.from_arrays(ends, pairs, type=SCHEMA.field("headers").type)

@@ -100,14 +100,14 @@ class BatchProducer:
         records: Iterable[tuple[bytes | None, bytes | None, Sequence[tuple[str, bytes]]]],
     ) -> Iterator[BatchBuilder]:
         """Batches filled in order; a record larger than a batch gets one of its own."""
-        builder = producer.create_batch()
+        builder, now_ms = producer.create_batch(), time.time_ns() // 1_000_000
         for key, value, headers in records:
             listed = headers if type(headers) is list else list(headers)
-            if builder.append(key=key, value=value, timestamp=None, headers=listed) is None:
+            if builder.append(key=key, value=value, timestamp=now_ms, headers=listed) is None:
                 yield builder
-                builder = producer.create_batch()
+                builder, now_ms = producer.create_batch(), time.time_ns() // 1_000_000
                 # An empty batch takes a record of any size.
-                builder.append(key=key, value=value, timestamp=None, headers=listed)
+                builder.append(key=key, value=value, timestamp=now_ms, headers=listed)
         if builder.record_count():
             yield builder
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from dataforge.kpi.catalogue import Catalogue, Unanswerable, duration_text
 from dataforge.kpi.instants import instant, parse_instant
 from dataforge.kpi.query import window_rows
-from dataforge.kpi.value import value_of
+from dataforge.kpi.value import merging
 from dataforge.state.memory import MemoryState
 from dataforge.testing.kpis import KpiWriter, sale, sample_domain
 
@@ -83,7 +83,7 @@ async def test_one_cell_is_worth_what_the_whole_row_is(events: list[tuple[int, i
         reads = [await state.read(selection.name, p, selection.view.table.id, 60_000, 0, 10**15) for p in range(2)]
         [row] = window_rows(selection.view, 60_000, reads, 0)
         stored = [labels["[]"] for read in reads for labels in read.windows.values()]
-        assert value_of(selection.view, stored) == (row.value, row.revision)
+        assert merging(selection.view)(stored) == (row.value, row.revision)
 
 
 @given(st.integers(0, 253_402_300_799_999))

@@ -1,4 +1,7 @@
-"""The api suite: `GET /metrics` over the state of counted sales, beside FastAPI that answers with the same bytes."""
+"""The api suite: `GET /metrics` over the state of counted sales, beside FastAPI that answers with the same bytes.
+
+All ask the same, as dashboards do; `unshared` is ours where each asks something of its own.
+"""
 
 import sys
 from collections.abc import Awaitable, Callable, Sequence
@@ -16,7 +19,7 @@ from devstack.bench.load import ask
 from devstack.bench.logs import fill
 from devstack.bench.process import cost_of
 from devstack.bench.sales import PARTITIONS, WINDOW_MS, Row, drawn
-from devstack.bench.turns import Say, in_turns, net
+from devstack.bench.turns import Say, Turn, in_turns, net
 from devstack.ports import PortClaims
 
 SALES_COUNTED, WINDOWS = 200_000, 6
@@ -28,7 +31,14 @@ async def api(*, events: int, rounds: int, seed: int, names: Sequence[str], say:
     begin = int(sales.at[len(sales) // 2]) // WINDOW_MS * WINDOW_MS
     end = begin + WINDOWS * WINDOW_MS
     rows = [(*row[:3], row[3][:1]) for row in sales.rows() if row[0] == "category" and begin <= row[2] < end]
-    path = f"/metrics?metric=revenue&by=category&window=10s&from={begin}&to={end}&limit=10000"
+    path = f"/metrics?metric=revenue&by=category&window=10s&from={begin}&to={end}&limit="
+
+    def same_path(_: int) -> str:
+        return f"{path}10000"
+
+    def another_path(number: int) -> str:
+        return f"{path}{10_000 + number}"
+
     with servers() as (reach, folder):
         same = folder / "answer.json"
         claims = PortClaims()
@@ -38,8 +48,8 @@ async def api(*, events: int, rounds: int, seed: int, names: Sequence[str], say:
         await Aggregator(reach, folder).run(TOPIC, sales)
         server, headers = Deployed("query_api", reach), {"Authorization": f"Bearer {reach.api_token}"}
 
-        async def asking(_: int) -> Measured:
-            first, whole = (_Asked(ports["api"], path, headers, times) for times in (1, events))
+        async def asking(path_of: Callable[[int], str]) -> Measured:
+            first, whole = (_Asked(ports["api"], path_of, headers, times) for times in (1, events))
             env = {"DATAFORGE_PORT": str(ports["api"])}
             start = await server.run(SALES, first.done, env)
             cost = await server.run(SALES, whole.done, env)
@@ -47,13 +57,14 @@ async def api(*, events: int, rounds: int, seed: int, names: Sequence[str], say:
             return net(start, cost, events - 1, digest(_rows(whole.body)), digest(rows))
 
         async def constant(_: int) -> Measured:
-            first, whole = (_Asked(ports["constant"], path, headers, times) for times in (1, events))
+            first, whole = (_Asked(ports["constant"], same_path, headers, times) for times in (1, events))
             command = [sys.executable, str(CONTESTANTS / "constant.py"), str(ports["constant"]), str(same)]
             start = await cost_of(command, {}, first.done)
             cost = await cost_of(command, {}, whole.done)
             return net(start, cost, events - 1, digest(_rows(whole.body)), digest(rows))
 
-        turns = {OURS: asking} | {name: {"constant": constant}[name] for name in names}
+        others: dict[str, Turn] = {"constant": constant, "unshared": lambda _: asking(another_path)}
+        turns = {OURS: lambda _: asking(same_path)} | {name: others[name] for name in names}
         try:
             return report("api", await in_turns(turns, rounds, say))
         finally:
@@ -63,7 +74,7 @@ async def api(*, events: int, rounds: int, seed: int, names: Sequence[str], say:
 class _Asked:
     """So many requests, once somebody listens."""
 
-    def __init__(self, port: int, path: str, headers: dict[str, str], times: int) -> None:
+    def __init__(self, port: int, path: Callable[[int], str], headers: dict[str, str], times: int) -> None:
         self.body = b""
         self._ask: Callable[[], Awaitable[bytes]] = lambda: ask(port, path, headers, times)
 

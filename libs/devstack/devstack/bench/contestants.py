@@ -14,7 +14,7 @@ from redis.asyncio import Redis
 
 from dataforge.contracts.load import load_domains
 from dataforge.kpi.catalogue import Catalogue
-from dataforge.kpi.value import value_of
+from dataforge.kpi.value import merging
 from dataforge.state.redis import RedisState
 
 from devstack.bench import peers
@@ -119,14 +119,14 @@ async def _rows(kpis: RedisState, event: str, domain: Path) -> list[Row]:
     cells: dict[tuple[str, str, int], list[int]] = {}
     for dimension, metric in product(("store", "category"), ("revenue", "units", "sales", "largest")):
         selection = catalogue.select(metric=metric, by=(dimension,))
-        merged: dict[tuple[str, int], list[list[object]]] = {}
+        merge, merged = merging(selection.view), dict[tuple[str, int], list[list[object]]]()
         for partition in range(PARTITIONS):
             read = await kpis.read(event, partition, selection.view.table.id, WINDOW_MS, 0, _FOREVER_MS)
             for start, labels in read.windows.items():
                 for label, row in labels.items():
                     merged.setdefault((label, start), []).append(row)
         for (label, start), stored in merged.items():
-            value, _ = value_of(selection.view, stored)
+            value, _ = merge(stored)
             cells.setdefault((dimension, label[2:-2], start), []).append(value)
     return [(*key, values) for key, values in cells.items()]
 

@@ -51,13 +51,16 @@ SUITES = {
     "stream": Suite(stream, [*STREAM], STREAM),
     "quality": Suite(quality, ["bare_copy"], {"bare_copy": 0.6}),
     "landing": Suite(landing, ["raw_put"], {"raw_put": 0.7}),
-    "api": Suite(api, ["constant"], {"constant": 0.5}, events=5_000),
+    "api": Suite(api, ["constant", "unshared"], {"constant": 0.5}, events=5_000),
     "ws": Suite(partial(ws, clients=1_000, stalls=True), [*PUSHING], PICOWS, {STALLED: 1.2}, events=200),
     "ws_10k": Suite(
         partial(ws, clients=10_000, stalls=False), [*PUSHING], PICOWS | {IDLE: 15_000}, {KIB_OF_IDLE: 25}, events=30
     ),
     "e2e": Suite(
-        e2e, ["bare"], limits={f"bare at {rate}": 2.0 for rate in RATES} | {P99_IN_THE_MIDDLE: 250}, events=50_000
+        e2e,
+        ["bare", "hasty"],
+        limits={f"bare at {rate}": 2.0 for rate in RATES} | {P99_IN_THE_MIDDLE: 250},
+        events=50_000,
     ),
     "scale": Suite(scale, [*VARIANTS], limits={"10_thousand_keys": 1.3}),
     "start": Suite(start, [], limits=SECONDS),
