@@ -24,12 +24,26 @@ class Crowd:
     def __init__(self, clients: int, first: int, last: bytes, messages: list[bytes]) -> None:
         self.first, self.last, self.messages = first, last, messages
         self.beginning = self.ending = clients
-        self.begun, self.ended = asyncio.Event(), asyncio.Event()
+        self.begun, self.ended, self.left = asyncio.Event(), asyncio.Event(), False
+        self.problem = ""
         self.arrivals: dict[bytes, list[float]] = {}
         """Frame -> when it came, to one client after the other."""
+        self.newest, self.times = b"", list[float]()
         self.snapshot = b""
         self.tales: set[tuple[int, int]] = set()
         """How many frames a client got, and their checksum: the same for all."""
+
+    def arrived(self, payload: bytes, now_s: float) -> None:
+        """Nearly always the frame that came to the client before: to compare is cheaper than to hash."""
+        if payload != self.newest:
+            self.newest, self.times = payload, self.arrivals.setdefault(payload, [])
+        self.times.append(now_s)
+
+    def cut(self, frames: int) -> None:
+        if not self.left:
+            self.problem = f"a client was cut off after {frames} frames"
+            self.begun.set()
+            self.ended.set()
 
     def has_begun(self) -> None:
         self.beginning -= 1
@@ -54,6 +68,9 @@ class Client(WSListener):
         if not self.crowd.first:
             self.begin()
 
+    def on_ws_disconnected(self, transport: WSTransport) -> None:
+        self.crowd.cut(self.frames)
+
     def begin(self) -> None:
         self.crowd.has_begun()
         if self.stalls:
@@ -62,6 +79,7 @@ class Client(WSListener):
     def on_ws_frame(self, transport: WSTransport, frame: WSFrame) -> None:
         if frame.msg_type is not WSMsgType.TEXT:
             return
+        now_s = time.monotonic()
         self.frames += 1
         payload, crowd = frame.get_payload_as_bytes(), self.crowd
         if self.frames <= crowd.first:
@@ -69,7 +87,7 @@ class Client(WSListener):
             if self.frames == crowd.first:
                 self.begin()
         elif not self.stalls:
-            crowd.arrivals.setdefault(payload, []).append(time.monotonic())
+            crowd.arrived(payload, now_s)
             self.told = crc32(payload, self.told)
             if crowd.last in payload:
                 crowd.has_ended(self.frames, self.told)
@@ -93,9 +111,13 @@ async def main(url: str, clients: int, stalled: int, first: int, last: str, mess
     for begin in range(0, clients, AT_ONCE):
         await asyncio.gather(*(connect(url, client) for client in everyone[begin : begin + AT_ONCE]))
     await crowd.begun.wait()
-    print("begun", flush=True)
+    if not crowd.problem:
+        print("begun", flush=True)
     if last:
         await crowd.ended.wait()
+    if crowd.problem:
+        sys.exit(crowd.problem)
+    crowd.left = True
     frames = [(frame.decode(), times) for frame, times in crowd.arrivals.items()]
     print(json.dumps({"snapshot": crowd.snapshot.decode(), "tales": len(crowd.tales), "frames": frames}), flush=True)
 

@@ -92,7 +92,9 @@ async def main(bootstrap: str, topic: str, partitions: int, redis_url: str, port
         asyncio.create_task(publish(bootstrap, topic, partitions, redis)),
     ]
     await ws_create_server(client, "127.0.0.1", port)
-    await asyncio.wait([*tasks, asyncio.create_task(stop.wait())], return_when=asyncio.FIRST_COMPLETED)
+    ended, _ = await asyncio.wait([*tasks, asyncio.create_task(stop.wait())], return_when=asyncio.FIRST_COMPLETED)
+    for task in ended:
+        task.result()
 
 
 if __name__ == "__main__":

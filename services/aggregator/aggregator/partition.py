@@ -25,9 +25,9 @@ logger = logging.getLogger(__name__)
 
 IDLE_CHECK_S = 1.0
 REST = 4
-"""A partition folds this many times as long as its last commit took: commits never take most of its time."""
-MOST_REST_S = 1.0
-"""But no longer: a commit that waited for a store that was away says nothing about what commits cost."""
+"""A partition folds at least this many times as long as a commit takes: commits never take most of its time. The
+shorter of the last two counts: one that waited for a store that was away says nothing about what commits cost.
+"""
 MAX_TRACES = 16
 """Traces handed on by one commit; the rest end here."""
 
@@ -75,6 +75,8 @@ class AggregatorPartition:
         self._unsafe: Commit | None = None
         """Drained, and refused for want of memory: sent again as it is, before anything else is folded."""
         self._due = self._checked = self._accepted = 0.0
+        self._took = 0.0
+        """Seconds of the last commit."""
         self._fold: Fold
         self._windows: Windows
 
@@ -167,7 +169,8 @@ class AggregatorPartition:
         self._committed = commit.position
         self._windows.drop_sealed(self._fold.watermark)
         self._checked = self._clock()
-        self._due = self._checked + max(self._pace.interval_s, min(REST * took, MOST_REST_S))
+        self._due = self._checked + max(self._pace.interval_s, REST * min(took, self._took))
+        self._took = took
 
     def _report_gap(self, stamp: Stamp) -> None:
         """Passing while a zombie's records are skipped; one that stays means that verdicts are missing."""

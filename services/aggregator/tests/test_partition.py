@@ -11,7 +11,7 @@ from dataforge.state.memory import MemoryState
 from dataforge.state.model import Commit
 from dataforge.stream.records import LogRecord, RecordBatch, TopicPartition
 
-from aggregator.partition import MOST_REST_S, AggregatorPartition, Pace
+from aggregator.partition import AggregatorPartition, Pace
 from sale_events import SECOND, START, compiled, judged, numbered, sale
 
 SHOP = compiled()
@@ -98,22 +98,41 @@ async def test_a_commit_refused_for_want_of_memory_is_made_up_for(how: str) -> N
     assert await equal(store, await calm())
 
 
-async def test_a_store_that_was_away_for_long_is_not_kept_waiting_for() -> None:
+class SlowState(MemoryState):
+    """Each commit takes the next of these seconds."""
+
+    def __init__(self, now: list[float], seconds: list[float]) -> None:
+        super().__init__()
+        self._now, self._seconds = now, iter(seconds)
+
+    async def commit(self, name: str, partition: int, commit: Commit) -> None:
+        self._now[0] += next(self._seconds)
+        await super().commit(name, partition, commit)
+
+
+async def test_one_commit_that_waited_for_the_store_delays_no_other() -> None:
     now = [0.0]
-
-    class Hanging(MemoryState):
-        async def commit(self, name: str, partition: int, commit: Commit) -> None:
-            now[0] += 60.0 if not commit.previous else 0.001
-            await super().commit(name, partition, commit)
-
-    worker = AggregatorPartition(TP, SHOP, Hanging(), lambda: now[0], Pace(0.1))
+    worker = AggregatorPartition(TP, SHOP, SlowState(now, [0.001, 60.0, 0.001]), lambda: now[0], Pace(0.1))
     await worker.open()
-    await worker.take(batch(LOG, 0, 3))
-    await worker.take(batch(LOG, 3, len(LOG)))
-    assert worker.position == 3
-    now[0] += MOST_REST_S
+    for end in range(1, 4):
+        await worker.take(batch(LOG, end - 1, end))
+        assert worker.position == end
+        now[0] += 0.1
+
+
+async def test_commits_that_are_slow_again_and_again_leave_time_to_fold() -> None:
+    now = [0.0]
+    worker = AggregatorPartition(TP, SHOP, SlowState(now, [2.0, 2.0, 2.0]), lambda: now[0], Pace(0.1))
+    await worker.open()
+    await worker.take(batch(LOG, 0, 1))
+    now[0] += 0.1
+    await worker.take(batch(LOG, 1, 2))
+    now[0] += 4 * 2.0 - 0.1
+    await worker.take(batch(LOG, 2, 3))
+    assert worker.position == 2
+    now[0] += 0.2
     await worker.tick()
-    assert worker.position == len(LOG)
+    assert worker.position == 3
 
 
 async def test_a_batch_whose_commit_was_refused_is_folded_once() -> None:

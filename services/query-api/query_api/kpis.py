@@ -23,7 +23,7 @@ from query_api.reads import Reader
 from query_api.schemas import CatalogueAnswer, RowsAnswer
 
 _FOREVER_MS = 2**53
-_FEW_ROWS = 2_000
+_FEW_ROWS, _FEW_SKETCHES = 2_000, 20
 """Stored rows whose answer is made at once; more in a thread: 100,000 take a second, and others are waiting."""
 _json = msgspec.json.Encoder()
 
@@ -132,7 +132,8 @@ def router(catalogue: Catalogue, reader: Reader, ws_url: str, guards: Sequence[G
             reads = await reader.windows(selection, from_ms, end_ms)
         work = partial(_body, selection, reads, limit, question, after, end_ms)
         stored = sum(len(labels) for read in reads for labels in read.windows.values())
-        body, following = work() if stored <= _FEW_ROWS else await asyncio.to_thread(work)
+        few = _FEW_SKETCHES if selection.view.metric.measure.kind.sketched else _FEW_ROWS
+        body, following = work() if stored <= few else await asyncio.to_thread(work)
         if following:
             reader.keep(following, reads)
         return _answer(body)

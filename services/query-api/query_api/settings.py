@@ -22,7 +22,7 @@ class ApiSettings(ServiceSettings):
     fresh_ms: int = Field(
         default=50,
         ge=0,
-        le=10_000,
+        le=1_000,
         description="Whoever asks `GET /metrics` the same within this time shares one answer; 0 shares none",
     )
     ledger_limit_s: float = Field(

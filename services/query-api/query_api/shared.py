@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-Question = tuple[str, bytes, bytes]
+Question = tuple[str, bytes, tuple[bytes, ...]]
 """(path, query, credentials)"""
 
 
@@ -19,20 +19,26 @@ class _Answer:
     began_s: float
     route: object = None
     messages: list[Message] = field(default_factory=list[Message])
-    whole: asyncio.Event = field(default_factory=asyncio.Event)
+    ended: asyncio.Event = field(default_factory=asyncio.Event)
+
+    @property
+    def whole(self) -> bool:
+        """Not where making it failed, or was cancelled."""
+        return bool(self.messages) and self.messages[-1]["type"] == "http.response.body"
 
     @property
     def good(self) -> bool:
-        return bool(self.messages) and self.messages[0]["status"] == 200 and not self.messages[-1].get("more_body")
+        return self.whole and self.messages[0]["status"] == 200
 
 
 class Shared:
-    """*Guarantees*: what is shared was begun at most `fresh_s` before it was asked for, by the same credentials, and is
-    a 200; memory holds an answer for no longer than it is shared.
+    """*Guarantees*: what is shared was begun at most `fresh_s` before it was asked for, by the same credentials.
+    Whoever waits for an answer gets it whatever it says; later ones share only a 200. Nobody waits for another's
+    connection.
     """
 
     def __init__(self, app: ASGIApp, *, paths: Collection[str], fresh_s: float) -> None:
-        """Only `GET`s of these paths are shared."""
+        """Only `GET`s of these paths are shared; an answer to them must be one message."""
         self._app, self._paths, self._fresh_s = app, frozenset(paths), fresh_s
         self._answers: dict[Question, _Answer] = {}
 
@@ -41,43 +47,52 @@ class Shared:
         if question is None:
             await self._app(scope, receive, send)
             return
-        now_s = asyncio.get_running_loop().time()
-        answer = self._answers.get(question)
-        if answer is not None and now_s < answer.began_s + self._fresh_s:
-            await answer.whole.wait()
-            if answer.good:
-                scope["route"] = answer.route
-                for message in answer.messages:
-                    await send(_copy(message))
-                return
-        await self._make(question, now_s, scope, receive, send)
+        answer = await self._found(question) or await self._made(question, scope, receive)
+        scope["route"] = answer.route
+        for message in answer.messages:
+            await send(_copy(message))
 
     def _question(self, scope: Scope) -> Question | None:
         """None where the answer is for this one alone."""
         if scope["type"] != "http" or scope["method"] != "GET" or scope["path"] not in self._paths:
             return None
-        headers = dict[bytes, bytes](scope["headers"])
-        if b"upgrade" in headers:
+        names = [name for name, _ in scope["headers"]]
+        if b"upgrade" in names:
             return None
-        return scope["path"], scope["query_string"], headers.get(b"authorization", b"")
+        credentials = tuple(value for name, value in scope["headers"] if name == b"authorization")
+        return scope["path"], scope["query_string"], credentials
 
-    async def _make(self, question: Question, now_s: float, scope: Scope, receive: Receive, send: Send) -> None:
-        answer = self._answers[question] = _Answer(now_s)
+    async def _found(self, question: Question) -> _Answer | None:
+        answer = self._answers.get(question)
+        if answer is None or _now_s() >= answer.began_s + self._fresh_s:
+            return None
+        if answer.ended.is_set():
+            return answer if answer.good else None
+        await answer.ended.wait()
+        return answer if answer.whole else None
 
-        async def sent(message: Message) -> None:
-            answer.messages.append(_copy(message))
-            await send(message)
+    async def _made(self, question: Question, scope: Scope, receive: Receive) -> _Answer:
+        """*Raises* what the app does."""
+        answer = self._answers[question] = _Answer(_now_s())
+
+        async def record(message: Message) -> None:
+            answer.messages.append(message)
 
         try:
-            await self._app(scope, receive, sent)
+            await self._app(scope, receive, record)
         finally:
             answer.route = scope.get("route")
-            answer.whole.set()
-            asyncio.get_running_loop().call_at(now_s + self._fresh_s, self._forget, question, answer)
+            answer.ended.set()
+            asyncio.get_running_loop().call_at(answer.began_s + self._fresh_s, self._forget, question, answer)
+        return answer
 
     def _forget(self, question: Question, answer: _Answer) -> None:
         if self._answers.get(question) is answer:
             del self._answers[question]
+
+
+def _now_s() -> float:
+    return asyncio.get_running_loop().time()
 
 
 def _copy(message: Message) -> Message:

@@ -10,6 +10,7 @@ import pytest
 from dataforge.kpi.plan import plan
 from dataforge.ledger.observe import Observer
 from dataforge.ledger.watch import LedgerWatch
+from dataforge.runtime import metrics
 from dataforge.state.memory import MemoryState
 from dataforge.state.model import PartitionRead, window_key
 from dataforge.storage.chain import Chain
@@ -47,6 +48,27 @@ async def api(state: MemoryState) -> AsyncIterator[httpx.AsyncClient]:
     headers = {"Authorization": f"Bearer {TOKEN}"}
     async with httpx.AsyncClient(transport=transport, base_url="http://api", headers=headers) as client:
         yield client
+
+
+async def test_answers_are_shared_by_those_who_may_have_them(state: MemoryState, writers: list[KpiWriter]):
+    settings = ApiSettings(api_token=TOKEN, fresh_ms=1_000)  # pyright: ignore[reportArgumentType]
+    transport = httpx.ASGITransport(build(settings, [DOMAIN], state), raise_app_exceptions=False)
+    headers, question = {"Authorization": f"Bearer {TOKEN}"}, {"metric": "sales"}
+    counted = metrics.HTTP_REQUESTS.labels("GET", "/metrics", "200")
+    before = counted._value.get()
+    async with httpx.AsyncClient(transport=transport, base_url="http://api") as api:
+        await writers[0].write([sale(T0)])
+        first = await api.get("/metrics", params=question, headers=headers)
+        await writers[0].write([sale(T0)])
+        assert (await api.get("/metrics", params=question, headers=headers)).content == first.content
+        assert counted._value.get() == before + 2, "a shared answer is counted under its route"
+        assert (await api.get("/metrics", params=question)).status_code == 401
+        assert (await api.get("/metrics", params=question, headers={"Authorization": "Bearer x"})).status_code == 401
+        upgrade = headers | {"Connection": "upgrade", "Upgrade": "websocket"}
+        assert (await api.get("/metrics", params=question, headers=upgrade)).status_code == 426
+        assert (await api.head("/metrics", params=question, headers=headers)).status_code == 405
+        other = await api.get("/metrics", params=question | {"limit": 10}, headers=headers)
+    assert [answer.json()["rows"][0]["value"] for answer in (first, other)] == [1, 2]
 
 
 async def get(api: httpx.AsyncClient, path: str = "/metrics", **params: Any) -> dict[str, Any]:

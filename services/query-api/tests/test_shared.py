@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from typing import Any
 
 import httpx
 import pytest
@@ -85,18 +86,57 @@ async def test_a_refusal_is_nobody_elses(api: httpx.AsyncClient, answering: Answ
     assert (await api.get("/shared")).text == "2 "
 
 
-async def test_whoever_waited_for_a_refusal_asks_again(api: httpx.AsyncClient, answering: Answering):
+async def asked_together(api: httpx.AsyncClient, answering: Answering, times: int) -> list[httpx.Response]:
     answering.may.clear()
+    asking = [asyncio.create_task(api.get("/shared")) for _ in range(times)]
+    while not answering.asked:
+        await asyncio.sleep(0)
+    for _ in range(5):
+        await asyncio.sleep(0)
+    answering.may.set()
+    return list(await asyncio.gather(*asking))
+
+
+async def test_whoever_waits_for_a_refusal_is_refused_with_it(api: httpx.AsyncClient, answering: Answering):
     answering.status = 503
+    assert {answer.status_code for answer in await asked_together(api, answering, 5)} == {503}
+    assert answering.asked == 1, "a store that is away is not asked by each of them"
+
+
+async def test_two_headers_of_credentials_are_not_the_last_of_them(api: httpx.AsyncClient, answering: Answering):
+    await api.get("/shared", headers=[("Authorization", "Bearer good"), ("Authorization", "Bearer bad")])
+    assert (await api.get("/shared", headers={"Authorization": "Bearer bad"})).text == "2 "
+
+
+async def test_nobody_waits_for_another_ones_connection(answering: Answering):
+    shared = Shared(Starlette(routes=[Route("/shared", answering.__call__)]), paths={"/shared"}, fresh_s=FRESH_S)
+    scope = {"type": "http", "method": "GET", "path": "/shared", "query_string": b"", "headers": [], "scheme": "http"}
+
+    async def never(*_: Any) -> Any:
+        await asyncio.Event().wait()
+
+    stuck = asyncio.create_task(shared(dict(scope), never, never))
+    while not answering.asked:
+        await asyncio.sleep(0)
+    async with (
+        httpx.AsyncClient(transport=httpx.ASGITransport(shared), base_url="http://api") as api,
+        asyncio.timeout(5),
+    ):
+        assert (await api.get("/shared")).text == "1 "
+    stuck.cancel()
+
+
+async def test_an_answer_that_was_cancelled_is_made_again(api: httpx.AsyncClient, answering: Answering):
+    answering.may.clear()
     first = asyncio.create_task(api.get("/shared"))
     while not answering.asked:
         await asyncio.sleep(0)
     second = asyncio.create_task(api.get("/shared"))
-    await asyncio.sleep(0)
+    for _ in range(5):
+        await asyncio.sleep(0)
+    first.cancel()
     answering.may.set()
-    assert (await first).status_code == 503
-    assert (await second).status_code == 503
-    assert answering.asked == 2
+    assert (await second).text == "2 "
 
 
 async def test_headers_of_one_client_are_not_anothers(answering: Answering):

@@ -125,7 +125,7 @@ class Client:
         self._watching: tuple[Hub, Any, Subscription] | None = None
 
     # ---- subscription.Out
-    def send(self, frame: bytes) -> None:
+    def send(self, frame: bytes) -> bool:
         said = json.loads(frame)
         self.screen.apply(said)
         if self.fresh:
@@ -134,6 +134,7 @@ class Client:
         places = token_from(said["token"]).at
         assert self.screen.next == self.history.next(places)
         assert self.screen.rows == self.history.rows(places)
+        return True
 
     def reply(self, message: ServerMessage) -> None:
         assert isinstance(message, Resync)

@@ -38,10 +38,12 @@ class Outbox:
     def resumed(self) -> None:
         self.slow, self.slow_since_s, self._replies_bytes = False, None, 0
 
-    def send(self, frame: bytes) -> None:
-        """Send a channel's frame. The caller has looked at `slow`, and counts."""
-        if not self.closing:
-            self._transport.send(_TEXT, frame)
+    def send(self, frame: bytes) -> bool:
+        """Send a channel's frame; False where the client is leaving. The caller has looked at `slow`, and counts."""
+        if self.closing:
+            return False
+        self._transport.send(_TEXT, frame)
+        return True
 
     def reply(self, message: ServerMessage) -> None:
         """Send an answer, also to a slow client; one that asks on and on without reading is closed."""

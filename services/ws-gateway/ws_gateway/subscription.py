@@ -13,7 +13,7 @@ from ws_gateway.protocol import Resync, ServerMessage
 class Out(Protocol):
     @property
     def slow(self) -> bool: ...
-    def send(self, frame: bytes) -> None: ...
+    def send(self, frame: bytes) -> bool: ...
     def reply(self, message: ServerMessage) -> None: ...
 
 
@@ -48,8 +48,7 @@ class Subscription:
         if not self._begun:
             return False  # the first frame will hold it
         if self._owed is None and not self._out.slow:
-            self._out.send(frame)
-            return True
+            return self._out.send(frame)
         metrics.WS_CONFLATED.inc()
         self._owed = merged(self._owed, change) if self._owed else change
         return False
@@ -59,5 +58,5 @@ class Subscription:
         if self._owed is not None and not self._out.slow:
             kind, frame = channel.frame(self._owed)
             self._owed = None
-            self._out.send(frame)
-            metrics.WS_FRAMES.labels(kind).inc()
+            if self._out.send(frame):
+                metrics.WS_FRAMES.labels(kind).inc()

@@ -143,7 +143,7 @@ def traced(records: Sequence[Record], limit: int = MAX_LINKS) -> list[tuple[int,
         return []
     found: list[tuple[int, SpanContext]] = []
     for index in [i for i, some in enumerate(headers) if len(some) > usual]:
-        values = (value for name, value in headers[index] if name == TRACEPARENT)
+        values = (value for name, value in headers[index] if name == TRACEPARENT and value is not None)
         if (context := next(filter(None, map(parse_traceparent, values)), None)) is not None:
             found.append((index, context))
         if len(found) >= limit:

@@ -5,7 +5,7 @@ from typing import Any
 
 import hiredis
 from redis.asyncio import Connection, ConnectionPool, SSLConnection
-from redis.exceptions import ConnectionError
+from redis.exceptions import ConnectionError, DataError
 
 _hiredis: Any = hiredis  # its stubs say that commands have one word
 _packed = _hiredis.pack_command
@@ -28,7 +28,10 @@ class _Telling(Connection):
         """In C, as the blocking client does: in Python a commit's thousands of arguments take milliseconds."""
         name, *others = args
         words = name.encode().split() if isinstance(name, str) else name.split()
-        return [_packed((*words, *others))]
+        try:
+            return [_packed((*words, *others))]
+        except TypeError as error:
+            raise DataError(f"an argument of {words} is neither text nor a number: {error}") from error
 
 
 class _TellingTls(_Telling, SSLConnection):

@@ -2,6 +2,7 @@ import asyncio
 import json
 import os
 import sys
+from typing import Any
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -94,6 +95,12 @@ def test_what_others_chose_not_to_sample_is_left_alone() -> None:
 def test_a_batch_links_to_a_bounded_number_of_records() -> None:
     records = [LogRecord(i, 0, None, b"", [(TRACEPARENT, new_traceparent(str(i)))]) for i in range(100)]
     assert [index for index, _ in traced(records)] == list(range(MAX_LINKS))
+
+
+def test_a_header_without_a_value_is_no_trace() -> None:
+    null: Any = None  # Kafka allows it, whatever our types say
+    records = [LogRecord(0, 0, None, b"", [(TRACEPARENT, null)]), LogRecord(1, 0, None, b"", [("other", null)])]
+    assert traced(records) == []
 
 
 def test_without_an_exporter_a_traceparent_passes_through() -> None:

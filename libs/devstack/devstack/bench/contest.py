@@ -37,7 +37,9 @@ class Standing(msgspec.Struct, frozen=True):
 class SuiteReport(msgspec.Struct, frozen=True):
     suite: str
     ratios: dict[str, float]
-    """Contestant -> ours by theirs in events per CPU second, the median over rounds: above 1 we are faster."""
+    """Contestant -> ours by theirs in events per CPU second, the median over rounds: above 1 we are faster. In the e2e
+    suite of latencies: below 1 we are.
+    """
     spread: dict[str, tuple[float, float]]
     """Contestant -> the least and the most of these."""
     standings: dict[str, Standing]

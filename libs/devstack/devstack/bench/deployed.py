@@ -64,7 +64,7 @@ class Deployed:
             return False
 
 
-def sales_as(event: str, scratch: Path, label_cap: int = 1_000) -> Path:
+def sales_as(event: str, scratch: Path, label_cap: int = 1_000, lateness: str = "60s") -> Path:
     """The domain of sales with another name for its event, and so with topics of its own."""
     domain = scratch / "domains" / event / "sales"
     if not domain.exists():
@@ -72,5 +72,6 @@ def sales_as(event: str, scratch: Path, label_cap: int = 1_000) -> Path:
         (domain / "sale.v1.json").rename(domain / f"{event}.v1.json")
         metrics = domain / "metrics.yaml"
         text = metrics.read_text().replace("event: sale", f"event: {event}")
+        text = text.replace("lateness: 60s", f"lateness: {lateness}")
         metrics.write_text(text.replace("label_cap: 1000", f"label_cap: {label_cap}"))
     return domain

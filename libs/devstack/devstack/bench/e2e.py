@@ -106,8 +106,9 @@ async def _bare() -> Reached:
             await _listening(port)
             yield reach.kafka, f"ws://127.0.0.1:{port}", ""
         finally:
-            process.terminate()
-            await process.wait()
+            if process.returncode is None:
+                process.terminate()
+                await process.wait()
             claims.release()
 
 
@@ -135,10 +136,11 @@ class _Load:
 
     def tick(self, number: int) -> dict[int, list[Produced]]:
         """Partition -> records. Few go to one partition, as a producer that waits for more would send them."""
-        partitions = range(PARTITIONS) if self._each >= 50 else [number % PARTITIONS]
+        first = number % PARTITIONS
+        partitions = [(first + n) % PARTITIONS for n in range(PARTITIONS if self._each >= 50 else 1)]
         at, found = time.time_ns() // 1_000_000, dict[int, list[Produced]]()
-        for partition in partitions:
-            count = self._each // len(partitions)
+        for n, partition in enumerate(partitions):
+            count = (self._each + n) // len(partitions)
             categories = self._chosen.integers(0, _CATEGORIES, count).tolist()
             found[partition] = [
                 (

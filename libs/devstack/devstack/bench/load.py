@@ -16,8 +16,13 @@ async def ask(port: int, path: Callable[[int], str], headers: Mapping[str, str],
     more = [f"Host: 127.0.0.1:{port}", *(f"{name}: {value}" for name, value in headers.items()), "", ""]
     requests = ["\r\n".join([f"GET {path(number)} HTTP/1.1", *more]).encode() for number in range(times)]
     shares = [requests[number::CONNECTIONS] for number in range(CONNECTIONS)]
-    bodies = await asyncio.gather(*(_ask(port, share) for share in shares if share))
-    return bodies[-1]
+    tasks = [asyncio.create_task(_ask(port, share)) for share in shares if share]
+    try:
+        return (await asyncio.gather(*tasks))[-1]
+    finally:  # where one is refused the others ask no more
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
 
 async def _ask(port: int, requests: Sequence[bytes]) -> bytes:

@@ -33,7 +33,7 @@ async def cost_of(
     *Raises* `StackError` where it fails, or takes too long.
     """
     with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as errors:
-        began_s = time.monotonic()
+        began_s, asking = time.monotonic(), None
         process = subprocess.Popen(command, env=dict(env), stdout=out, stderr=errors)  # noqa: ASYNC220 - for `wait4`
         done_s: float | None = None
         peak_mib = 0.0
@@ -41,15 +41,24 @@ async def cost_of(
             while not (ended := os.wait4(process.pid, os.WNOHANG))[0]:  # noqa: ASYNC222 - it does not wait
                 if time.monotonic() > began_s + _PATIENCE_S:
                     raise StackError(f"{command[0]} … does not end within {_PATIENCE_S:.0f} s")
-                if done is not None and done_s is None and await done():
-                    done_s = time.monotonic()
-                    process.send_signal(signal.SIGTERM)
+                if done is not None and done_s is None:
+                    asking = asking or asyncio.ensure_future(done())
+                    await asyncio.wait([asking], timeout=_LOOK_S)
+                    if asking.done() and asking.result():
+                        done_s = time.monotonic()
+                        process.send_signal(signal.SIGTERM)
+                    asking = None if asking.done() else asking
+                else:
+                    await asyncio.sleep(_LOOK_S)
                 peak_mib = _peak_mib(process.pid) or peak_mib
-                await asyncio.sleep(_LOOK_S)
         except BaseException:
             process.kill()
             process.wait()
             raise
+        finally:
+            if asking is not None:
+                asking.cancel()
+                await asyncio.gather(asking, return_exceptions=True)
         ended_s, (_, status, used) = time.monotonic(), ended
         process.returncode = os.waitstatus_to_exitcode(status)
         if process.returncode:

@@ -35,6 +35,9 @@ class Suite:
     figure."""
     events: int = 2_000_000
     """Of one turn."""
+    least: int = 10_000
+    most: int = 100_000_000
+    """How few and how many there may be."""
 
     def met(self, name: str, found: float) -> bool:
         """Of a ratio, or of a figure."""
@@ -51,10 +54,18 @@ SUITES = {
     "stream": Suite(stream, [*STREAM], STREAM),
     "quality": Suite(quality, ["bare_copy"], {"bare_copy": 0.6}),
     "landing": Suite(landing, ["raw_put"], {"raw_put": 0.7}),
-    "api": Suite(api, ["constant", "unshared"], {"constant": 0.5}, events=5_000),
-    "ws": Suite(partial(ws, clients=1_000, stalls=True), [*PUSHING], PICOWS, {STALLED: 1.2}, events=200),
+    "api": Suite(api, ["constant", "unshared"], {"constant": 0.5}, events=5_000, least=100, most=80_000),
+    "ws": Suite(
+        partial(ws, clients=1_000, stalls=True), [*PUSHING], PICOWS, {STALLED: 1.2}, events=200, least=10, most=5_000
+    ),
     "ws_10k": Suite(
-        partial(ws, clients=10_000, stalls=False), [*PUSHING], PICOWS | {IDLE: 15_000}, {KIB_OF_IDLE: 25}, events=30
+        partial(ws, clients=10_000, stalls=False),
+        [*PUSHING],
+        PICOWS | {IDLE: 15_000},
+        {KIB_OF_IDLE: 25},
+        events=30,
+        least=5,
+        most=5_000,
     ),
     "e2e": Suite(
         e2e,

@@ -42,7 +42,11 @@ def bench(
     if quick and (suite or QUICK, beside) != (QUICK, None):
         raise UsageError(f"--quick is {QUICK} beside {', '.join(QUICK_FLOORS)}: leave out the suite and --beside")
     console, found = Console(), dict[str, SuiteReport]()
-    for name, others in _asked(suite, beside, quick).items():
+    asked = _asked(suite, beside, quick)
+    for name in asked:
+        if events is not None and not SUITES[name].least <= events <= SUITES[name].most:
+            raise UsageError(f"--events of {name} is {SUITES[name].least:,} to {SUITES[name].most:,}")
+    for name, others in asked.items():
         chosen = SUITES[name]
         found[name] = asyncio.run(
             chosen.run(
@@ -96,7 +100,7 @@ def _table(found: SuiteReport, suite: Suite) -> Table:
     for name, standing in found.standings.items():
         numbers = (f"{standing.events_per_cpu_s:,}", f"{standing.events_per_s:,}", f"{standing.peak_mib:,.0f}")
         table.add_row(name, *numbers, *_ratio(name, found, suite))
-    for name in found.ratios.keys() - found.standings.keys():
+    for name in [name for name in found.ratios if name not in found.standings]:
         table.add_row(name, "", "", "", *_ratio(name, found, suite))
     for name, value in found.figures.items():
         table.add_row(name, "", "", "", _marked(f"{value:,.4g}", suite.met(name, value)), suite.goal(name))
