@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import Any
 from zlib import crc32
 
+import msgspec
+
 from dataforge.contracts.compile import UncompilableError, compile_contract
 from dataforge.contracts.contract import FILE_NAME, ContractFile, read_contract
 from dataforge.contracts.document import Section, read_document
@@ -79,7 +81,7 @@ def load_domain(folder: Path) -> Domain:
     for event, c in zip(events, contracts.values(), strict=True):
         _try_compiling(event.contract, c, problems)
     problems.raise_any()
-    stamp = _stamp([[e.contract.fingerprint for e in events], repr(metrics), lookups])
+    stamp = _stamp([[e.contract.fingerprint for e in events], repr(metrics), _stamp_of(lookups)])
     return Domain(name, partitions, events, lookups, stamp, description)
 
 
@@ -129,6 +131,11 @@ def _comparable(value: Any) -> Any:
     return sorted(map(repr, value)) if isinstance(value, frozenset) else repr(value)
 
 
-def _stamp(content: list[Any] | Lookups) -> int:
+def _stamp(content: list[Any]) -> int:
     """The same for the same content on every machine: dictionaries sorted, sets listed in order."""
     return crc32(json.dumps(content, sort_keys=True, default=repr).encode())
+
+
+def _stamp_of(lookups: Lookups) -> int:
+    """As `_stamp`, of texts alone, and many of them."""
+    return crc32(msgspec.json.encode(lookups, order="sorted"))

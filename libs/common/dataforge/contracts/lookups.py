@@ -93,15 +93,20 @@ def _columns(table: pa.Table, key: str, columns: list[str], section: Section) ->
         section.problem(f"{section.what}: its source has the column {name!r} twice")
     if missing or twice:
         return {}
-    keys = [_text(k) for k in table.column(key).to_pylist()]
+    keys = _texts(table.column(key))
     known = [k for k in keys if k is not None]
     if len(set(known)) < len(known):
         section.problem(f"{section.what}: column {key!r} holds a value twice; a key names one row")
     found = {key: dict(zip(known, known, strict=True))}
     for name in columns or [n for n in names if n != key]:
-        values = map(_text, table.column(name).to_pylist())
-        found[name] = {k: v for k, v in zip(keys, values, strict=True) if k is not None and v is not None}
+        pairs = zip(keys, _texts(table.column(name)), strict=True)
+        found[name] = {k: v for k, v in pairs if k is not None and v is not None}
     return found
+
+
+def _texts(column: pa.ChunkedArray) -> list[str | None]:
+    values = column.to_pylist()
+    return values if pa.types.is_string(column.type) else [_text(value) for value in values]
 
 
 def _text(value: Any) -> str | None:

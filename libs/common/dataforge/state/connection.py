@@ -1,11 +1,13 @@
-"""Connections to the state store that say when a request was not sent, and write one quickly."""
+"""Connections to the state store that say when a request was not sent, write one quickly, and can be cancelled."""
 
+import asyncio
 from collections.abc import Iterable
 from typing import Any
 
 import hiredis
 from redis.asyncio import Connection, ConnectionPool, SSLConnection
 from redis.exceptions import ConnectionError, DataError
+from redis.exceptions import TimeoutError as RedisTimeoutError
 
 _hiredis: Any = hiredis  # its stubs say that commands have one word
 _packed = _hiredis.pack_command
@@ -16,13 +18,37 @@ class NotSent(ConnectionError):
 
 
 class _Telling(Connection):
-    """uvloop refuses to write to a connection that was reset, by a RuntimeError, which the client does not expect."""
+    """Sends by itself: the client's own way takes a task for each command, and before Python 3.12 it can lose the
+    cancellation of whoever sends (`asyncio.wait_for`), so that a service is asked to stop and does not.
+    """
 
     async def send_packed_command(self, command: bytes | str | Iterable[bytes], check_health: bool = True) -> None:
+        if not self.is_connected:
+            await self.connect_check_health(check_health=False)
+        if check_health:
+            await self.check_health()
         try:
-            await super().send_packed_command(command, check_health)
-        except RuntimeError as error:
+            await self._write(command)
+        except BaseException:
+            await self.disconnect(nowait=True)  # who knows how much of it was written
+            raise
+
+    async def _write(self, command: bytes | str | Iterable[bytes]) -> None:
+        """*Source*: redis-py 8.1.0, `AbstractConnection.send_packed_command`."""
+        writer: asyncio.StreamWriter = self._writer  # pyright: ignore[reportAssignmentType] - it is connected
+        whole = command.encode() if isinstance(command, str) else command
+        if writer.is_closing():
+            raise NotSent("the connection was reset before the request")
+        try:
+            writer.writelines([whole] if isinstance(whole, bytes) else whole)
+            async with asyncio.timeout(self.socket_timeout):
+                await writer.drain()
+        except RuntimeError as error:  # uvloop's word for a connection that was reset
             raise NotSent(f"the connection was reset before the request: {error}") from error
+        except TimeoutError:
+            raise RedisTimeoutError("the store takes no more of a request") from None
+        except OSError as error:
+            raise ConnectionError(f"the connection was lost while a request was sent: {error}") from error
 
     def pack_command(self, *args: Any) -> list[bytes]:
         """In C, as the blocking client does: in Python a commit's thousands of arguments take milliseconds."""
