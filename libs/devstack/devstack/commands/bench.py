@@ -1,13 +1,14 @@
 """`dataforge bench`."""
 
 import asyncio
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated
 
 import msgspec
 import typer
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
 from devstack.bench.contest import SuiteReport
 from devstack.bench.plot import svg
@@ -57,7 +58,8 @@ def bench(
                 say=lambda line: console.print(line, style="dim", highlight=False),
             )
         )
-        console.print(_table(found[name], chosen))
+        for table in _tables(found[name], chosen):
+            console.print(table)
         if plots is not None and found[name].standings:
             plots.mkdir(parents=True, exist_ok=True)
             (plots / f"{name}.svg").write_text(svg(found[name]))
@@ -95,15 +97,24 @@ def _below_floors(found: SuiteReport) -> list[str]:
     ]
 
 
-def _table(found: SuiteReport, suite: Suite) -> Table:
+def _tables(found: SuiteReport, suite: Suite) -> Iterator[Table]:
+    if found.standings:
+        yield _standings(found, suite)
+    others = {name: _ratio(name, found, suite) for name in found.ratios if name not in found.standings}
+    for name, value in found.figures.items():
+        others[name] = _marked(f"{value:,.4g}", suite.met(name, value)), suite.goal(name)
+    if others:
+        table = Table(Column("figure", no_wrap=True), "", "goal")
+        for name, (text, goal) in others.items():
+            table.add_row(name, text, goal)
+        yield table
+
+
+def _standings(found: SuiteReport, suite: Suite) -> Table:
     table = Table("contestant", "events per CPU-second", "events per second", "peak MiB", "ours by theirs", "goal")
     for name, standing in found.standings.items():
         numbers = (f"{standing.events_per_cpu_s:,}", f"{standing.events_per_s:,}", f"{standing.peak_mib:,.0f}")
         table.add_row(name, *numbers, *_ratio(name, found, suite))
-    for name in [name for name in found.ratios if name not in found.standings]:
-        table.add_row(name, "", "", "", *_ratio(name, found, suite))
-    for name, value in found.figures.items():
-        table.add_row(name, "", "", "", _marked(f"{value:,.4g}", suite.met(name, value)), suite.goal(name))
     return table
 
 
