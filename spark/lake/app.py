@@ -1,0 +1,81 @@
+"""The lake's wiring: which job does what for which events. Everything a job needs comes in here."""
+
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from pyspark.sql import SparkSession
+
+from dataforge.contracts.load import load_domains
+from dataforge.contracts.model import Domain, EventType
+from dataforge.errors import DataForgeError
+
+from lake import session
+from lake.jobs.agree import Agree
+from lake.jobs.bronze import Bronze
+from lake.jobs.gold import Gold
+from lake.jobs.silver import Silver
+from lake.judge import Agreement
+from lake.landing import Bucket
+from lake.settings import LakeSettings
+from lake.status import TableStatus, status
+
+Job = Callable[[EventType, int], int]
+"""(event, its partitions) -> commits made."""
+
+JOBS = ("bronze", "silver", "gold")
+ALL = "all"
+"""All of them, in this order."""
+
+
+class UnknownDomain(DataForgeError):
+    """Somebody asked for a domain that is not in the settings' folders."""
+
+
+def say(line: str) -> None:
+    sys.stderr.write(f"{line}\n")
+
+
+@dataclass(frozen=True, slots=True)
+class Lake:
+    spark: SparkSession
+    domains: Sequence[Domain]
+    jobs: dict[str, Job]
+    agree: Callable[[EventType, int], Agreement]
+
+    def run(self, job: str) -> dict[str, dict[str, int]]:
+        """A job, or all of them, for every event. Returns event -> job -> commits."""
+        names = JOBS if job == ALL else (job,)
+        return {
+            event.contract.name: {name: self.jobs[name](event, domain.partitions) for name in names}
+            for domain in self.domains
+            for event in domain.events
+        }
+
+    def agreed(self) -> Agreement:
+        total = Agreement()
+        for domain in self.domains:
+            for event in domain.events:
+                total.add(self.agree(event, domain.partitions))
+        return total
+
+    def status(self) -> list[TableStatus]:
+        return status(self.spark, self.domains)
+
+
+def build(settings: LakeSettings, domain: str | None = None) -> Lake:
+    """*Raises* `DomainError` where a folder is not usable, `UnknownDomain`."""
+    domains = load_domains(settings.domain_folders)
+    if domain is not None and domain not in {d.name for d in domains}:
+        raise UnknownDomain(f"there is no domain {domain!r}; there are: {', '.join(d.name for d in domains)}")
+    chosen = [d for d in domains if domain in (None, d.name)]
+    spark = session.build(settings)
+    bronze = Bronze(spark, Bucket.of(settings), settings.lake_commit_rows, say)
+    silver = Silver(spark, settings.lake_commit_rows, say)
+    gold = Gold(spark, say)
+    jobs: dict[str, Job] = {
+        "bronze": bronze.run,
+        "silver": lambda event, _: silver.run(event),
+        "gold": lambda event, _: gold.run(event),
+    }
+    return Lake(spark, chosen, jobs, Agree(spark, settings.redis_url, say).run)

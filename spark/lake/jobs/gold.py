@@ -1,0 +1,61 @@
+"""Silver to gold: the KPIs of metrics.yaml by window and by day, anew for every day that has changed."""
+
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+from datetime import date
+
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
+
+from dataforge.contracts.model import EventType
+from dataforge.kpi.plan import Plan, plan
+
+from lake import commit, tables
+from lake.jobs.silver import at
+from lake.position import Place, head, within
+from lake.schema import REPLACED
+from lake.transforms.windows import computed, days_of, gold_rows, on_days
+
+
+@dataclass(frozen=True, slots=True)
+class Gold:
+    """*Guarantees*: gold is a function of silver; a day is replaced as a whole, and with it moves the position."""
+
+    spark: SparkSession
+    say: Callable[[str], None]
+
+    def run(self, event: EventType) -> int:
+        """Bring gold to where silver is. Returns how many commits it took, none or one. *Raises* `Fatal`."""
+        source, table, of_event = tables.silver(event), tables.gold(event.contract), plan(event)
+        if not computed(of_event) or not tables.exists(self.spark, source):
+            return 0
+        tables.ensure(self.spark, table)
+        silver, now = head(self.spark, source), head(self.spark, table)
+        ends = {p: place.position for p, place in silver.places.items() if place.position > now.at(p).position}
+        if not ends:
+            return 0
+        rows = at(self.spark, source, silver)
+        new = rows.where(within({p: now.at(p).position for p in ends}, ends, "df_partition", "df_judged_offset"))
+        days = changed_days(new, of_event)
+        places = {**now.places, **{p: Place(end) for p, end in ends.items()}}
+        commit.overwrite(_rows(rows, of_event, days), table, _where(days), now, places)
+        self.say(f"{table.name}: {len(days)} days anew")
+        return 1
+
+
+def changed_days(new: DataFrame, of_event: Plan) -> list[date]:
+    """Of the windows that new rows are in, and that rows were in whose place they took."""
+    replaced = new.select(F.explode(REPLACED.name).alias("df_time"))
+    times = new.select("df_time").unionByName(replaced)
+    return sorted(row["day"] for row in days_of(times, of_event).collect())
+
+
+def _rows(silver: DataFrame, of_event: Plan, days: Collection[date]) -> DataFrame:
+    if not days:
+        return gold_rows(silver.where("false"), of_event)
+    return gold_rows(on_days(silver, of_event, days), of_event).where(F.col("day").isin(*days))
+
+
+def _where(days: Collection[date]) -> str:
+    named = ", ".join(f"DATE'{day}'" for day in days)
+    return f"day IN ({named})" if days else "false"

@@ -1,0 +1,94 @@
+"""How much of the judged log is in a table: a property of the very snapshot that brought the rows.
+
+So rows and position are committed together or not at all. Whoever rewrites files (compaction) makes snapshots
+without it; the newest one in the table's history that has it counts.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import msgspec
+from pyspark.sql import SparkSession
+
+from dataforge.errors import Fatal
+
+from lake.tables import Table
+
+PROPERTY = "df.position"
+
+
+class Place(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One partition."""
+
+    position: int = 0
+    """Next judged offset."""
+    next: int = 0
+    """Bronze: the acceptance fold after it (next raw offset)."""
+    topic_id: str = ""
+    """Bronze: of the judged topic, hex."""
+
+
+Places = Mapping[int, Place]
+"""Partition -> place; a partition that is not in it is at its beginning."""
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """A table at its current snapshot."""
+
+    snapshot: int | None
+    """None: nothing was ever written to it."""
+    places: Places
+    records: int = 0
+    committed_ms: int = 0
+
+    def at(self, partition: int) -> Place:
+        return self.places.get(partition, Place())
+
+
+def head(spark: SparkSession, table: Table) -> Head:
+    """*Raises* `Fatal` where the history has rows and no position."""
+    main = f"SELECT snapshot_id FROM {table.name}.refs WHERE name = 'main'"  # noqa: S608 - our own names
+    refs = spark.sql(main).collect()
+    if not refs:
+        return Head(None, {})
+    shown = f"summary['{PROPERTY}'] AS said, summary['total-records'] AS records, unix_millis(committed_at) AS at_ms"
+    history = f"SELECT snapshot_id, parent_id, {shown} FROM {table.name}.snapshots"  # noqa: S608
+    snapshots = {row["snapshot_id"]: row for row in spark.sql(history).collect()}
+    current = snapshots[refs[0]["snapshot_id"]]
+    at: int | None = current["snapshot_id"]
+    while at in snapshots:
+        if said := snapshots[at]["said"]:
+            return Head(current["snapshot_id"], read(said), int(current["records"]), current["at_ms"])
+        at = snapshots[at]["parent_id"]
+    raise Fatal(
+        f"{table.name}: no snapshot of its history says how much of the log is in it; what rewrites or expires "
+        f"snapshots must carry {PROPERTY!r} on. Drop the table to have it made anew"
+    )
+
+
+def read(said: str) -> dict[int, Place]:
+    return msgspec.json.decode(said, type=dict[int, Place])
+
+
+def write(places: Places) -> str:
+    return msgspec.json.encode(dict(sorted(places.items()))).decode()
+
+
+def within(positions: Mapping[int, int], until: Mapping[int, int], partition: str, offset: str) -> str:
+    """SQL: the rows at or beyond `positions` and before `until`; false where there can be none.
+
+    `partition` and `offset` name the columns that hold a row's judged place.
+    """
+    clauses = [
+        f"({partition} = {p} AND {offset} >= {positions.get(p, 0)}L AND {offset} < {end}L)"
+        for p, end in sorted(until.items())
+        if end > positions.get(p, 0)
+    ]
+    return " OR ".join(clauses) or "false"
+
+
+def beyond(positions: Mapping[int, int], partition: str, offset: str) -> str:
+    """SQL: the rows at or beyond `positions`, of these partitions."""
+    clauses = [f"({partition} = {p} AND {offset} >= {at}L)" for p, at in sorted(positions.items())]
+    return " OR ".join(clauses) or "false"

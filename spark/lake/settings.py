@@ -1,0 +1,44 @@
+"""What the lake needs to know. The only module of it that reads the environment (DESIGN R9)."""
+
+from pydantic import Field
+
+from dataforge.runtime.settings import ServiceSettings
+
+GLUE = "glue"
+SUBMITTED = "submitted"
+
+
+class LakeSettings(ServiceSettings):
+    """Besides the shared settings: where the tables are, and how Spark runs."""
+
+    lake_catalog: str = Field(
+        default=".dataforge/lake/catalog.db",
+        min_length=1,
+        description=f"File of the SQLite catalog; `{GLUE}` for AWS Glue",
+        examples=[".dataforge/lake/catalog.db", GLUE],
+    )
+    lake_warehouse: str | None = Field(
+        default=None,
+        pattern=r"^s3://",
+        description="Where the tables' files are; unset: s3://<bucket>/lake",
+        examples=["s3://dataforge/lake"],
+    )
+    lake_master: str = Field(
+        default="local[*]",
+        description=f"Spark's master; `{SUBMITTED}` leaves master, Java and jars to spark-submit",
+        examples=["local[2]", SUBMITTED],
+    )
+    lake_jars: str = Field(default="", description="Jars of Iceberg and the catalog, separated like a class path")
+    lake_memory: str = Field(default="2g", pattern=r"^\d+[mg]$", description="Heap of a local Spark")
+    lake_commit_rows: int = Field(
+        default=1_000_000, ge=1, description="Rows, about, that one commit of bronze or silver takes at most"
+    )
+
+    @property
+    def warehouse(self) -> str:
+        return (self.lake_warehouse or f"s3://{self.s3_bucket}/lake").rstrip("/")
+
+    @property
+    def submitted(self) -> bool:
+        """Somebody else started Spark, on machines that need not be this one."""
+        return self.lake_master == SUBMITTED

@@ -1,0 +1,94 @@
+"""The tables of an event: their names, and that they are there with the columns they must have."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from pyspark.sql import SparkSession
+
+from dataforge.contracts.model import Contract, EventType
+from dataforge.errors import Fatal
+
+from lake.schema import BRONZE, GOLD, Column, ddl, quoted, silver_columns
+from lake.session import CATALOG
+
+_PROPERTIES = {
+    "format-version": "2",
+    "write.parquet.compression-codec": "zstd",
+    # An update writes what it removes beside the file instead of the whole file again: updates of silver are rare,
+    # and the rows they fall on are everywhere.
+    "write.merge.mode": "merge-on-read",
+    "write.merge.isolation-level": "serializable",
+    "write.metadata.delete-after-commit.enabled": "true",
+    "write.metadata.previous-versions-max": "50",
+}
+_DISTRIBUTION = "write.distribution-mode"
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """How a table is made. `order` says in which order the rows of a file are."""
+
+    name: str
+    columns: tuple[Column, ...]
+    partitioned: str
+    order: str
+
+
+def bronze(contract: Contract) -> Table:
+    # By Kafka partition too: then a file's offsets are those of one log, and a commit can be held against them.
+    return Table(_name(contract, "bronze"), BRONZE, "days(ts), `partition`", "ts, `offset`")
+
+
+def silver(event: EventType) -> Table:
+    return Table(
+        _name(event.contract, "silver"), silver_columns(event), "days(df_time)", "df_time, df_partition, df_offset"
+    )
+
+
+def gold(contract: Contract) -> Table:
+    return Table(_name(contract, "gold"), GOLD, "day", "metric, size_ms, start")
+
+
+def of(event: EventType) -> dict[str, Table]:
+    """Layer -> table."""
+    return {"bronze": bronze(event.contract), "silver": silver(event), "gold": gold(event.contract)}
+
+
+def _name(contract: Contract, layer: str) -> str:
+    return ".".join(map(quoted, (CATALOG, contract.domain, f"{layer}_{contract.event}_v{contract.version}")))
+
+
+def exists(spark: SparkSession, table: Table) -> bool:
+    return spark.catalog.tableExists(table.name)
+
+
+def ensure(spark: SparkSession, table: Table) -> None:
+    """Make it where it is not there; add the columns that a newer contract brings.
+
+    *Raises* `Fatal` where a column has another type than the contract gives it.
+    """
+    spark.sql(f"CREATE NAMESPACE IF NOT EXISTS {table.name.rpartition('.')[0]}")
+    properties = ", ".join(f"'{name}' = '{value}'" for name, value in _PROPERTIES.items())
+    spark.sql(
+        f"CREATE TABLE IF NOT EXISTS {table.name} ({ddl(table.columns)}) USING iceberg "
+        f"PARTITIONED BY ({table.partitioned}) TBLPROPERTIES ({properties})"
+    )
+    said = {row["key"]: row["value"] for row in spark.sql(f"SHOW TBLPROPERTIES {table.name}").collect()}
+    if _DISTRIBUTION not in said:  # it comes with the order, so both are there or neither
+        spark.sql(f"ALTER TABLE {table.name} WRITE DISTRIBUTED BY PARTITION LOCALLY ORDERED BY {table.order}")
+    added = _missing(table, [Column(*pair) for pair in spark.table(table.name).dtypes])
+    if added:
+        spark.sql(f"ALTER TABLE {table.name} ADD COLUMNS ({ddl(added)})")
+
+
+def _missing(table: Table, there: Sequence[Column]) -> list[Column]:
+    """The columns it has not got yet. *Raises* `Fatal`."""
+    types = dict(there)
+    for column in table.columns:
+        found = types.get(column.name, column.type)
+        if found != column.type:
+            raise Fatal(
+                f"{table.name}: column {column.name!r} is {found}, and the contract makes it {column.type}; give the "
+                "event a new version, which has tables of its own"
+            )
+    return [column for column in table.columns if column.name not in types]

@@ -1,0 +1,108 @@
+"""The fold over a DataFrame accepts what the platform's own fold accepts, whatever the log looks like."""
+
+from collections.abc import Sequence
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pyspark.sql import SparkSession
+
+from dataforge.stream.judged import HEADER, Acceptance, Verdict, pack
+from dataforge.stream.records import LogRecord
+
+from lake.objects import JUDGED
+from lake.transforms.accept import accepted, folded, runs
+from lake.transforms.stamp import placed, stamped
+
+_SCHEMA = ", ".join(f"{name} {kind}" for name, kind in JUDGED.items())
+
+
+@st.composite
+def judged_logs(draw: st.DrawFn) -> list[LogRecord]:
+    """Stamps of several judges: in order mostly; repeated, late, and beyond what anybody has judged."""
+    records: list[LogRecord] = []
+    base = 0
+    for n in range(draw(st.integers(0, 25))):
+        match draw(st.sampled_from("oooooorlg")):
+            case "o":
+                src = base + draw(st.sampled_from([0, 0, 0, 2]))
+                said = (base, src)
+                base = src + 1
+            case "r":  # a repeat, or an older judge's
+                src = draw(st.integers(0, max(base - 1, 0)))
+                said = (draw(st.integers(0, src)), src)
+            case "l":  # from further back, and reaching beyond
+                src = base + draw(st.integers(0, 3))
+                said = (draw(st.integers(0, base)), src)
+                base = draw(st.sampled_from([base, src + 1]))
+            case _:  # a gap
+                src = base + draw(st.integers(1, 9))
+                said = (draw(st.integers(base + 1, src)), src)
+        stamp = pack(Verdict.VALID, said[1], said[0], 1_000, 7, 0, bytes(16))
+        records.append(LogRecord(3 * n, 1_000, None, b"{}", [(HEADER, stamp)]))
+    return records
+
+
+def rows(logs: Sequence[Sequence[LogRecord]]) -> list[tuple[object, ...]]:
+    return [
+        (partition, r.offset, r.timestamp, r.key, r.value, list(r.headers))
+        for partition, log in enumerate(logs)
+        for r in log
+    ]
+
+
+@given(st.lists(judged_logs(), min_size=1, max_size=12), st.integers(0, 6))
+def test_it_accepts_what_the_platform_accepts(spark: SparkSession, logs: list[list[LogRecord]], following: int):
+    judged = spark.createDataFrame(rows(logs), _SCHEMA).repartition(3)
+    found = runs(folded(placed(judged), dict.fromkeys(range(len(logs)), following)))
+    kept = {(row["partition"], row["offset"]) for row in accepted(judged, found).collect()}
+    expected: set[tuple[int, int]] = set()
+    for partition, log in enumerate(logs):
+        acceptance = Acceptance(following)
+        expected |= {(partition, record.offset) for record, _ in acceptance.accepted(log)}
+        if log:
+            assert next(run.next for run in found if run.partition == partition) == acceptance.next
+    assert kept == expected
+
+
+@given(judged_logs(), st.data())
+def test_a_log_taken_in_portions_is_the_log_taken_at_once(
+    spark: SparkSession, log: list[LogRecord], data: st.DataObject
+):
+    cut = data.draw(st.integers(0, len(log)))
+    kept: list[int] = []
+    following: dict[int, int] = {}
+    for portion in (log[:cut], log[cut:]):
+        judged = spark.createDataFrame(rows([portion]), _SCHEMA)
+        found = runs(folded(placed(judged), following))
+        following |= {run.partition: run.next for run in found}
+        kept += [row["offset"] for row in accepted(judged, found).collect()]
+    assert sorted(kept) == [record.offset for record, _ in Acceptance().accepted(log)]
+
+
+def test_a_gap_is_named_while_it_stands(spark: SparkSession):
+    def log(*said: tuple[int, int]) -> list[LogRecord]:
+        return [
+            LogRecord(n, 0, None, b"", [(HEADER, pack(Verdict.VALID, src, base, 0, 7, 0, bytes(16)))])
+            for n, (base, src) in enumerate(said)
+        ]
+
+    logs = [log((0, 0), (2, 2)), log((0, 0), (2, 2), (1, 1)), log((0, 0))]
+    found = runs(folded(placed(spark.createDataFrame(rows(logs), _SCHEMA)), {}))
+    assert {run.partition: run.gap for run in found} == {0: 1, 1: None, 2: None}
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        [],
+        [("other", b"\x01" * 49)],
+        [(HEADER, b"x" * 49)],
+        [(HEADER, b"\x01" * 48)],
+        [("a", b""), (HEADER, b"\x01" * 49)],
+    ],
+)
+def test_a_record_that_no_judge_wrote_ends_the_query(spark: SparkSession, headers: list[tuple[str, bytes]]):
+    frame = spark.createDataFrame([(0, 0, 0, None, b"", headers)], _SCHEMA)
+    with pytest.raises(Exception, match="only quality-worker may write there"):
+        stamped(frame).collect()

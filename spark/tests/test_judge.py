@@ -1,0 +1,78 @@
+"""What is equal, what is explained, and what is neither."""
+
+import pytest
+
+from dataforge.kpi.columns import ALGEBRA, ColumnKind
+from dataforge.state.model import PartitionRead
+
+from lake.judge import Cell, Cells, Kept, agreement, registers
+
+
+def cell(label: str) -> Cell:
+    return Cell("revenue", ("store",), 60_000, 0, (label,))
+
+
+def agreed(live: dict[str, object], lake: dict[str, object], due: dict[str, object]):
+    def cells(of: dict[str, object]) -> Cells:
+        return {cell(label): value for label, value in of.items()}
+
+    return agreement(cells(live), cells(lake), lambda asked: {c: v for c, v in cells(due).items() if c in asked})
+
+
+def test_equal_windows_are_not_looked_at_twice():
+    def never(_: object) -> Cells:
+        raise AssertionError("nothing differs")
+
+    found = agreement({cell("a"): 1, cell("b"): None}, {cell("a"): 1, cell("b"): None}, never)
+    assert (found.compared, found.equal, found.first) == (2, 2, [])
+
+
+@pytest.mark.parametrize(
+    ("live", "lake", "due", "explained"),
+    [
+        ({"a": 1}, {"a": 3}, {"a": 1}, True),  # late events are missing, as they must be
+        ({"a": 2}, {"a": 3}, {"a": 1}, False),
+        ({"a": 3}, {"a": 1}, {"a": 3}, True),  # a far repeat counted again
+        ({}, {"a": 1}, {}, True),  # all its events were late
+        ({}, {"a": 1}, {"a": 1}, False),  # the live row is lost
+        ({"a": 1}, {}, {}, False),  # nobody sent that
+        ({"a": 1}, {}, {"a": 1}, True),
+        ({"a": None}, {}, {}, False),  # a row without a value is a row
+    ],
+)
+def test_a_difference_is_explained_by_its_very_value(
+    live: dict[str, object], lake: dict[str, object], due: dict[str, object], explained: bool
+):
+    found = agreed(live, lake, due)
+    assert (found.explained, found.unexplained) == ((1, 0) if explained else (0, 1))
+    assert [one.explained for one in found.first] == [explained]
+
+
+def test_the_unexplained_are_named_first():
+    live: dict[str, object] = {"zz": 7, **{f"{n:03d}": 1 for n in range(100)}}
+    found = agreed(live, {}, dict[str, object](dict.fromkeys(live, 1)))
+    assert (found.compared, found.explained, found.unexplained) == (101, 100, 1)
+    assert found.first[0].labels == ("zz",)
+
+
+def test_sketches_are_compared_by_what_is_in_them():
+    hll = ALGEBRA[ColumnKind.HLL]
+    for count in (10, 1_000, 2_000, 20_000):
+        items = [f"c{n}" for n in range(count)]
+        whole = hll.absorb(hll.held(), set(items))
+        quarters = [hll.absorb(hll.held(), set(items[at::4])) for at in range(4)]
+        assert registers([whole]) == registers(quarters) == registers(reversed(quarters))
+        assert registers([whole]) != registers([hll.absorb(hll.held(), set(items[: count * 9 // 10]))])
+
+
+def test_windows_are_compared_where_both_sides_stand_still():
+    kept = Kept({0: 10, 1: 20}, {0: 5_000, 1: 9_000}, lateness_ms=1_000, ttl_ms=100_000)
+
+    def reads(first: int, second: int, watermark: int = 9_000) -> list[PartitionRead]:
+        return [PartitionRead(p, at, 0, watermark, "", "") for p, at in enumerate((first, second))]
+
+    assert kept.holds(8_000, reads(10, 20)), "at the same records"
+    assert kept.holds(4_000, reads(11, 20)), "sealed in every partition where the lake is"
+    assert not kept.holds(4_001, reads(11, 20)), "open there"
+    assert not kept.holds(4_000, reads(9, 20)), "the live numbers are behind"
+    assert not kept.holds(4_000, reads(10, 20, watermark=104_000)), "expired"

@@ -1,0 +1,339 @@
+"""A small lake end to end: real landing objects in a real store, every job, again and again, and killed in between."""
+
+import asyncio
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from pyspark.sql import SparkSession
+from pyspark.sql import functions as F
+
+from dataforge.contracts.model import Domain, EventType
+from dataforge.errors import Fatal
+from dataforge.kpi.plan import plan
+from dataforge.state.redis import RedisState
+from dataforge.storage.chain import Chain
+from dataforge.stream.records import LogRecord, RecordBatch, TopicPartition
+
+from aggregator.compile import compile_event
+from aggregator.partition import AggregatorPartition, Pace
+from devstack.lake.jobs import SPARK
+from devstack.paths import repo_root
+from lake import commit, tables
+from lake.jobs.agree import Agree
+from lake.jobs.bronze import Bronze
+from lake.jobs.gold import Gold
+from lake.jobs.silver import Silver
+from lake.judge import Agreement, lake_cells
+from lake.landing import Bucket
+from lake.position import head
+from lake.schema import Column
+from lake.settings import LakeSettings
+from lake.status import status
+from lake.transforms.windows import computed
+from oracle import SMALL as METRICS
+from oracle import database, exact_windows
+from orders import PARTITIONS, SMALL, Sent, drawn, judged, land, orders_domain, parts
+
+ALL = 10**6
+
+
+class World:
+    """The jobs over one event."""
+
+    def __init__(self, spark: SparkSession, settings: LakeSettings, domain: Domain, rows: int = ALL) -> None:
+        self.spark, self.settings, self.event = spark, settings, domain.events[0]
+        self.said: list[str] = []
+        self.bronze = Bronze(spark, Bucket.of(settings), rows, self.said.append)
+        self.silver = Silver(spark, rows, self.said.append)
+        self.gold = Gold(spark, self.said.append)
+
+    def run(self) -> tuple[int, int, int]:
+        """Commits of each layer."""
+        return self.bronze.run(self.event, PARTITIONS), self.silver.run(self.event), self.gold.run(self.event)
+
+    def land(self, logs: Sequence[Sequence[LogRecord]], size: int, after: Sequence[int] = (0,) * PARTITIONS) -> None:
+        async def put() -> None:
+            store = Bucket.of(self.settings).store()
+            await store.open()
+            try:
+                for partition, log in enumerate(logs):
+                    await land(store, self.event.contract.judged_topic, partition, log, size, after=after[partition])
+            finally:
+                await store.close()
+
+        asyncio.run(put())
+
+    def snapshots(self) -> list[int | None]:
+        return [head(self.spark, table).snapshot for table in tables.of(self.event).values()]
+
+
+@pytest.fixture
+def world(spark: SparkSession, lake_settings: LakeSettings, small_domain: Domain) -> World:
+    return World(spark, lake_settings, small_domain)
+
+
+def bronze_rows(spark: SparkSession, event: EventType) -> list[tuple[object, ...]]:
+    rows = spark.table(tables.bronze(event.contract).name)
+    shown = rows.select("partition", "offset", F.unix_millis("ts"), "value", "verdict", "reason", "detail", "warnings")
+    return sorted((*row[:3], bytes(row[3] or b""), *row[4:7], tuple(row[7])) for row in shown.collect())
+
+
+def bronze_expected(sent: Sequence[Sent]) -> list[tuple[object, ...]]:
+    reasons = {0: None, 1: "too_dear", 2: "not_json"}
+    return sorted(
+        (
+            one.partition, one.offset, one.ts_ms, one.value, one.verdict.name.lower(), reasons[one.verdict],
+            "no JSON: ü" if one.verdict == 2 else None,
+            ("free_item", "unknown_product") if one.valid and one.offset % 3 == 0 else (),
+        )
+        for one in sent
+    )  # fmt: skip
+
+
+def silver_ids(spark: SparkSession, event: EventType) -> dict[str, tuple[int, int]]:
+    rows = spark.table(tables.silver(event).name).select("df_id", "df_partition", "df_offset").collect()
+    assert len({row["df_id"] for row in rows}) == len(rows), "an event twice"
+    return {row["df_id"]: (row["df_partition"], row["df_offset"]) for row in rows}
+
+
+def demand(world: World, sent: Sequence[Sent]) -> None:
+    """All three layers hold what was sent, and nothing else."""
+    assert bronze_rows(world.spark, world.event) == bronze_expected(sent)
+    db = database(sent)
+    ids = {id_: (p, at) for id_, p, at in db.execute('SELECT "order", partition, "offset" FROM silver').fetchall()}
+    assert silver_ids(world.spark, world.event) == ids
+    rows = world.spark.table(tables.gold(world.event.contract).name)
+    shown = rows.withColumn("start_ms", F.unix_millis("start")).drop("start").collect()
+    found = {(r["metric"], tuple(r["by"]), r["window"], r["start_ms"], tuple(r["labels"])): r for r in shown}
+    assert len(found) == len(shown), "a window twice"
+    expected = exact_windows(db, METRICS)
+    assert {k: (r["top"], r["bottom"]) for k, r in found.items() if k in expected} == expected
+    compared = {key[:3] for key in expected}
+    assert {key for key in found if key[:3] in compared} == set(expected)
+
+
+@pytest.mark.parametrize("rows", [ALL, 60])
+def test_a_lake_that_grows_is_the_lake_made_at_once(
+    spark: SparkSession, lake_settings: LakeSettings, small_domain: Domain, rows: int
+):
+    world = World(spark, lake_settings, small_domain, rows)
+    sent = drawn(11, 500)
+    logs = [judged(part, zombie=True) for part in parts(sent)]
+    halves = [len(log) // 2 for log in logs]
+    world.land([log[:half] for log, half in zip(logs, halves, strict=True)], 37)
+    commits = world.run()
+    assert all(n == 1 for n in commits) if rows == ALL else commits[0] > 1 < commits[1]
+    first = world.snapshots()
+    assert world.run() == (0, 0, 0)
+    assert world.snapshots() == first, "the second run added something"
+    world.land(logs, 23, after=halves)
+    world.run()
+    demand(world, sent)
+    assert world.run() == (0, 0, 0)
+    layers = {row.layer: row for row in status(spark, [small_domain])}
+    ends = {partition: len(log) for partition, log in enumerate(logs)}
+    assert all(row.positions == ends for row in layers.values())
+    assert layers["bronze"].records == len(sent)
+
+
+def test_an_earlier_record_that_comes_later_takes_the_place(world: World):
+    """Partition 1 is landed last, and has the first record of some ids."""
+    sent = drawn(12, 300)
+    first, second = parts(sent)
+    world.land([judged(first), []], 1_000)
+    world.run()
+    before = silver_ids(world.spark, world.event)
+    world.land([[], judged(second)], 1_000)
+    world.run()
+    demand(world, sent)
+    after = silver_ids(world.spark, world.event)
+    assert [id_ for id_, place in before.items() if after[id_] != place], "no record took another's place"
+
+
+def test_of_two_bronze_writers_one_is_refused(world: World, monkeypatch: pytest.MonkeyPatch):
+    sent = drawn(13, 60)
+    world.land([judged(part) for part in parts(sent)], 1_000)
+    overwrite, raced = commit.overwrite, []
+
+    def racing(*arguments: object) -> None:
+        if not raced:  # another run does all of it, after this one has looked where to begin
+            raced.append(1)
+            world.bronze.run(world.event, PARTITIONS)
+        overwrite(*arguments)  # pyright: ignore[reportArgumentType]
+
+    monkeypatch.setattr(commit, "overwrite", racing)
+    with pytest.raises(Exception, match="Found conflicting files"):
+        world.bronze.run(world.event, PARTITIONS)
+    monkeypatch.undo()
+    assert bronze_rows(world.spark, world.event) == bronze_expected(sent)
+    assert world.bronze.run(world.event, PARTITIONS) == 0
+
+
+def test_a_second_silver_writer_adds_nothing(world: World, monkeypatch: pytest.MonkeyPatch):
+    sent = drawn(14, 80)
+    world.land([judged(part) for part in parts(sent)], 1_000)
+    world.bronze.run(world.event, PARTITIONS)
+    from lake.jobs import silver as module
+
+    merge, raced = module.merge, []
+
+    def racing(rows: object, table: tables.Table) -> None:
+        if not raced:  # another run does all of it, after this one has looked where to begin
+            raced.append(1)
+            Silver(world.spark, ALL, world.said.append).run(world.event)
+        merge(rows, table)  # pyright: ignore[reportArgumentType]
+
+    monkeypatch.setattr(module, "merge", racing)
+    world.silver.run(world.event)
+    monkeypatch.undo()
+    world.gold.run(world.event)
+    demand(world, sent)
+
+
+def test_a_field_that_is_added_is_a_column_and_one_that_is_changed_is_refused(world: World):
+    table = tables.silver(world.event)
+    tables.ensure(world.spark, table)
+    wider = replace(table, columns=(*table.columns, Column("a new one", "decimal(18,4)")))
+    for _ in range(2):
+        tables.ensure(world.spark, wider)
+    assert world.spark.table(table.name).dtypes == [tuple(column) for column in wider.columns]
+    tables.ensure(world.spark, table)  # an older contract, for a while
+    changed = [column._replace(type="string") if column.name == "amount" else column for column in table.columns]
+    with pytest.raises(Fatal, match="'amount' is decimal"):
+        tables.ensure(world.spark, replace(table, columns=tuple(changed)))
+
+
+def test_a_chain_with_a_hole_is_refused(world: World):
+    log = judged(parts(drawn(15, 80))[0])
+    world.land([log[:10], []], 10)
+    world.land([log, []], 10, after=[20, 0])
+    with pytest.raises(Fatal, match=r"an object is due at 10, and the next one starts at 20"):
+        world.run()
+    assert world.spark.table(tables.bronze(world.event.contract).name).count() == 0
+
+
+def test_an_object_that_is_not_what_its_footer_says_is_refused(world: World):
+    log = judged(parts(drawn(16, 80))[0])
+
+    async def put() -> None:
+        store = Bucket.of(world.settings).store()
+        await store.open()
+        topic = world.event.contract.judged_topic
+        from dataforge.storage.landing_file import describe, encode
+
+        footer = describe(log[:9], topic=topic, partition=0, topic_id="", start=0, following=9, accepted_next=9)
+        forged = [log[0]._replace(value=b"{}"), *log[1:9]]
+        await store.put_if_absent(Chain(store, topic, 0).key(0), encode(forged, footer))
+        await store.close()
+
+    asyncio.run(put())
+    with pytest.raises(Exception, match="is damaged"):
+        world.run()
+
+
+@pytest.mark.parametrize("job", ["bronze", "silver"])
+def test_a_job_that_is_killed_in_the_middle_loses_nothing_and_adds_nothing_twice(
+    spark: SparkSession, lake_settings: LakeSettings, environment: dict[str, str], tmp_path: Path, job: str
+):
+    folder = tmp_path / f"killed_{job}"
+    domain = orders_domain(folder, SMALL)
+    world = World(spark, lake_settings, domain)
+    sent = drawn(17, 900)
+    logs = [judged(part, zombie=True) for part in parts(sent)]
+    world.land(logs, 10)
+    if job == "silver":
+        world.bronze.run(world.event, PARTITIONS)
+    env = {
+        **os.environ,
+        **environment,
+        "DATAFORGE_DOMAINS": str(folder),
+        "DATAFORGE_LAKE_COMMIT_ROWS": "40",
+        "PYTHONPATH": os.pathsep.join((str(SPARK), str(repo_root() / "libs" / "common"))),
+    }
+    command = [sys.executable, "-m", "lake", "run", job]
+    log = (tmp_path / "log").open("w")
+    running = subprocess.Popen(command, env=env, stdout=log, stderr=subprocess.STDOUT, start_new_session=True)
+    try:
+        catalog = Path(environment["DATAFORGE_LAKE_CATALOG"])
+        _wait_for_commits(catalog, domain.name, 3, running, tmp_path / "log")
+    finally:
+        os.killpg(running.pid, signal.SIGKILL)
+        running.wait()
+        log.close()
+    torn = head(spark, tables.of(world.event)[job])
+    assert 0 < sum(place.position for place in torn.places.values()) < sum(map(len, logs)), "not killed in the middle"
+    world.run()
+    demand(world, sent)
+
+
+def _wait_for_commits(catalog: Path, domain: str, commits: int, running: subprocess.Popen[bytes], log: Path) -> None:
+    """Each commit names another metadata file."""
+    seen: set[str] = set()
+    deadline = time.monotonic() + 120
+    while len(seen) <= commits + 2:  # created, ordered, then commits
+        assert running.poll() is None, log.read_text()
+        assert time.monotonic() < deadline, log.read_text()
+        with sqlite3.connect(catalog, timeout=30) as db:
+            rows = db.execute("SELECT metadata_location FROM iceberg_tables WHERE table_namespace = ?", (domain,))
+            seen |= {location for (location,) in rows}
+        time.sleep(0.01)
+
+
+def test_live_and_lake_agree_but_for_what_must_differ(world: World, small_domain: Domain, say: Callable[[str], None]):
+    sent = drawn(18, 600)
+    logs = [judged(part, zombie=True) for part in parts(sent)]
+    world.land(logs, 100)
+    world.run()
+    asyncio.run(_count_live(world.settings.redis_url, small_domain, logs))
+    found = Agree(world.spark, world.settings.redis_url, say).run(world.event, PARTITIONS)
+    assert (found.corrected, found.unexplained) == (0, 0), found.first
+    assert found.compared == found.equal + found.explained
+    assert found.explained > 0 < found.equal
+    assert found.compared >= len(_windows_ever(world))
+
+    async def falsify() -> None:
+        state = RedisState(world.settings.redis_url)
+        redis = state._redis
+        [key, *_] = sorted([key async for key in redis.scan_iter(f"df:{{{world.event.contract.name}/0}}:w:*60000|*")])
+        label = sorted(await redis.hkeys(key))[0]
+        await redis.hdel(key, label)
+        await state.close()
+
+    asyncio.run(falsify())
+    worse = Agree(world.spark, world.settings.redis_url, say).run(world.event, PARTITIONS)
+    assert worse.unexplained > 0
+    assert not worse.first[0].explained
+
+
+async def _count_live(redis_url: str, domain: Domain, logs: Sequence[Sequence[LogRecord]]) -> None:
+    """The live numbers of these logs, by the aggregator itself."""
+    compiled = compile_event(domain.events[0], domain.fingerprint, domain.partitions)
+    state = RedisState(redis_url)
+    for partition, log in enumerate(logs):
+        tp = TopicPartition(domain.events[0].contract.judged_topic, partition)
+        worker = AggregatorPartition(tp, compiled, state, lambda: 0.0, Pace(0.0))
+        await worker.open()
+        await worker.take(RecordBatch(*tp, 0, len(log), log))
+        await worker.close()
+    await state.close()
+
+
+def _windows_ever(world: World) -> set[object]:
+    """Of gold, those that the live numbers keep too: days are gold's alone."""
+    of_event = plan(world.event)
+    views = {(view.metric.name, view.by): view for view in computed(of_event)}
+    rows = world.spark.table(tables.gold(world.event.contract).name).withColumn("start_ms", F.unix_millis("start"))
+    cells = lake_cells(views, [row.asDict() for row in rows.collect()])
+    return {cell for cell in cells if cell.size_ms in views[cell.metric, cell.by].table.windows_ms}
+
+
+def test_nothing_to_compare_agrees(world: World, say: Callable[[str], None]):
+    assert Agree(world.spark, world.settings.redis_url, say).run(world.event, PARTITIONS) == Agreement()

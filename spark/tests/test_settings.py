@@ -1,0 +1,37 @@
+"""Where the tables are and how Spark runs is configuration only."""
+
+import sqlite3
+from pathlib import Path
+
+import pytest
+
+from lake.catalog import prepared
+from lake.session import configuration
+from lake.settings import LakeSettings
+
+
+def test_locally_the_catalog_is_a_file_that_is_made(tmp_path: Path):
+    file = tmp_path / "deep" / "catalog.db"
+    settings = LakeSettings(lake_catalog=str(file), s3_endpoint="http://localhost:1", lake_jars="a.jar:b.jar")
+    said = configuration(settings)
+    assert said["spark.sql.catalog.lake.type"] == "jdbc"
+    assert said["spark.sql.catalog.lake.jdbc.init-catalog-tables"] == "false"
+    assert said["spark.sql.catalog.lake.s3.endpoint"] == "http://localhost:1"
+    assert said["spark.sql.catalog.lake.warehouse"] == "s3://dataforge/lake"
+    assert said["spark.jars"] == "a.jar,b.jar"
+    with sqlite3.connect(file) as db:
+        names = {name for (name,) in db.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+    assert names == {"iceberg_tables", "iceberg_namespace_properties"}
+    assert prepared(file) == said["spark.sql.catalog.lake.uri"], "made again, or elsewhere"
+
+
+def test_in_aws_it_is_glue_and_spark_is_somebody_elses(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(tmp_path)
+    settings = LakeSettings(
+        lake_catalog="glue", lake_master="submitted", lake_warehouse="s3://mine/lake/", s3_endpoint=None
+    )
+    said = configuration(settings)
+    assert said["spark.sql.catalog.lake.type"] == "glue"
+    assert said["spark.sql.catalog.lake.warehouse"] == "s3://mine/lake"
+    assert not {name for name in said if name in ("spark.master", "spark.jars") or "endpoint" in name}
+    assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,129 @@
+"""Gold beside an independent query over what was sent, and beside the platform's own labels and estimates."""
+
+from collections import Counter
+from collections.abc import Mapping
+from datetime import UTC, date, datetime
+from typing import Any
+
+import pytest
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
+
+from dataforge.contracts.model import UNKNOWN, Domain, MeasureKind
+from dataforge.kpi.columns import label_text
+from dataforge.kpi.plan import plan
+
+from lake.judge import lake_cells
+from lake.schema import GOLD, REPLACED
+from lake.transforms.enrich import enriched
+from lake.transforms.first import earliest
+from lake.transforms.typed import typed
+from lake.transforms.windows import computed, days_of, gold_rows, on_days
+from oracle import database, exact_windows
+from orders import Sent, drawn, orders_domain
+from test_typed import bronze
+
+SENT = drawn(3, 600)
+
+Rows = list[Mapping[str, Any]]
+
+
+@pytest.fixture(scope="module")
+def domain(tmp_path_factory: pytest.TempPathFactory) -> Domain:
+    return orders_domain(tmp_path_factory.mktemp("domains") / "orders")
+
+
+@pytest.fixture(scope="module")
+def silver(spark: SparkSession, domain: Domain) -> DataFrame:
+    event = domain.events[0]
+    rows = enriched(earliest(typed(bronze(spark, SENT), event.contract)), event)
+    return rows.withColumn(REPLACED.name, F.array().cast(REPLACED.type)).cache()
+
+
+@pytest.fixture(scope="module")
+def rows(silver: DataFrame, domain: Domain) -> Rows:
+    """All of gold."""
+    return collected(gold_rows(silver, plan(domain.events[0])))
+
+
+def collected(rows: DataFrame) -> Rows:
+    return [row.asDict() for row in rows.withColumn("start_ms", F.unix_millis("start")).drop("start").collect()]
+
+
+def silver_sent() -> list[Sent]:
+    found: dict[str, Sent] = {}
+    for one in sorted(SENT, key=lambda one: (one.ts_ms, one.partition, one.offset)):
+        if one.valid and one.event:
+            found.setdefault(one.event["order"], one)
+    return list(found.values())
+
+
+def test_every_exact_window_is_the_oracles(rows: Rows):
+    found = {
+        (r["metric"], tuple(r["by"]), r["window"], r["start_ms"], tuple(r["labels"])): (r["top"], r["bottom"])
+        for r in rows
+    }
+    expected = exact_windows(database(SENT))
+    assert len(expected) > 500
+    assert {key: found.get(key) for key in expected} == expected
+    compared = {key[:3] for key in expected}
+    assert {key for key in found if key[:3] in compared} == set(expected), "windows nobody asked for"
+    assert all(r["day"] == datetime.fromtimestamp(r["start_ms"] / 1000, UTC).date() for r in rows)
+
+
+def test_values_are_those_of_the_api(rows: Rows, domain: Domain):
+    of_event = plan(domain.events[0])
+    views = {(view.metric.name, view.by): view for view in computed(of_event)}
+    shown = lake_cells(views, rows)
+    assert {metric for metric, _ in views} == {cell.metric for cell in shown}
+    assert len(shown) == len(rows), "two rows of one window"
+    for row, (cell, value) in zip(rows, shown.items(), strict=True):
+        if views[cell.metric, cell.by].metric.measure.kind is MeasureKind.DISTINCT:
+            value = round(value)
+        assert row["value"] == (None if value is None else pytest.approx(value, rel=1e-15)), row
+
+
+def test_labels_of_numbers_and_booleans_are_the_platforms(rows: Rows):
+    for name in ("weight", "gift"):
+        found = Counter[str]()
+        for row in rows:
+            if (row["metric"], row["by"], row["window"]) == ("by_weight", [name], "1d"):
+                found[row["labels"][0]] += int(row["top"])
+        values = (one.event[name] for one in silver_sent() if one.event)
+        assert found == Counter(UNKNOWN if v is None else label_text(v) for v in values)
+
+
+def test_the_least_of_numbers_without_digits_is_itself(rows: Rows):
+    found = {r["start_ms"]: r["value"] for r in rows if (r["metric"], r["window"]) == ("lightest", "1m")}
+    expected: dict[int, float | None] = {}
+    for one in silver_sent():
+        assert one.event is not None
+        start, weight = one.event["at_ms"] // 60_000 * 60_000, one.event["weight"]
+        known = [w for w in (expected.get(start), weight) if w is not None]
+        expected[start] = min(known) if known else None
+    assert found == expected
+
+
+def test_distinct_is_the_number_where_there_are_few(rows: Rows):
+    for metric, read in (
+        ("buyers", lambda e: e["customer"]),
+        ("kinds", lambda e: {"A1": "tea", "B2": "coffee", "C3": "tea"}.get(e["sku"])),
+    ):
+        found = {r["start_ms"]: r["value"] for r in rows if (r["metric"], r["window"]) == (metric, "1m")}
+        seen: dict[int, set[str]] = {}
+        for one in silver_sent():
+            assert one.event is not None
+            item = read(one.event)
+            seen.setdefault(one.event["at_ms"] // 60_000 * 60_000, set()).update([item] if item else [])
+        assert found == {start: len(items) for start, items in seen.items()}
+
+
+def test_some_days_alone_are_these_days_of_all(silver: DataFrame, rows: Rows, domain: Domain):
+    of_event = plan(domain.events[0])
+    days = sorted(row["day"] for row in days_of(silver, of_event).collect())
+    assert days == [date(2026, 1, 5), date(2026, 1, 6)]
+    for day in days:
+        alone = collected(gold_rows(on_days(silver, of_event, [day]), of_event).where(F.col("day") == day))
+        key = lambda row: repr((row["metric"], row["by"], row["size_ms"], row["start_ms"], row["labels"]))  # noqa: E731
+        assert sorted(alone, key=key) == sorted((row for row in rows if row["day"] == day), key=key)
+    assert [*rows[0]] == [*(c.name for c in GOLD if c.name != "start"), "start_ms"]
