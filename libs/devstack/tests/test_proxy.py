@@ -99,12 +99,20 @@ async def test_drop_resets_every_open_connection_and_new_ones_pass(proxy: Proxy)
         assert await three.ask(b"c") == b"c"
 
 
+async def is_refused(proxy: Proxy) -> bool:
+    """On a busy machine the reset comes before whoever connects has looked."""
+    try:
+        async with client(proxy) as one:
+            return await one.is_reset()
+    except ConnectionResetError:
+        return True
+
+
 async def test_refused_are_new_connections_only(proxy: Proxy):
     async with client(proxy) as one:
         assert await one.ask(b"a") == b"a"
         number = await proxy.impose(Refuse())
-        async with client(proxy) as two:
-            assert await two.is_reset()
+        assert await is_refused(proxy)
         assert await one.ask(b"b") == b"b"
     assert await proxy.lift(number) == {"refused": 1}
     async with client(proxy) as three:
