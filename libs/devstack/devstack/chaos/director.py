@@ -19,6 +19,8 @@ _GROWTH_S = 2.0
 """The log must have grown within this long for work to be in flight."""
 _IDLE_S = 60.0
 """How long to wait for work in flight, or for a victim that is not there."""
+_TAKES_S = 600.0
+"""Bound of bringing a fault about, and of healing it: what hangs must not keep all others from happening."""
 
 
 @dataclass(slots=True)
@@ -121,9 +123,10 @@ class Director:
         while time.monotonic() < deadline_s:
             if evidence := self._in_flight():
                 try:
-                    await planned.fault.inject(self.stage)
-                except NotInForce as error:
-                    why = str(error)
+                    async with asyncio.timeout(_TAKES_S):
+                        await planned.fault.inject(self.stage)
+                except (NotInForce, TimeoutError) as error:
+                    why = str(error) or f"it was not in force after {_TAKES_S:.0f} s"
                     await planned.fault.heal(self.stage)
                 else:
                     happened = Happened(planned, evidence, time.monotonic())
@@ -147,10 +150,14 @@ class Director:
             await asyncio.sleep(planned.duration_s)
         finally:
             try:
-                await asyncio.shield(planned.fault.heal(self.stage))
-            except StackError as error:  # the others must be healed all the same, and the run goes on to be told of
+                async with asyncio.timeout(_TAKES_S):
+                    await asyncio.shield(planned.fault.heal(self.stage))
+            except (
+                StackError,
+                TimeoutError,
+            ) as error:  # the others must be healed all the same, and the run goes on to be told of
                 said = f"fault {planned.number} ({planned.kind} of {planned.fault.victim})"
-                self.unhealed.append(f"{said} could not be healed: {error}")
+                self.unhealed.append(f"{said} could not be healed: {str(error) or f'not within {_TAKES_S:.0f} s'}")
             happened.healed_s = healed_s = time.monotonic()
         await _wait(lambda: self.watch.end_since(healed_s) is not None, _IDLE_S)
         happened.ends = dict(self.watch.end_since(healed_s) or self.watch.ends)
