@@ -20,12 +20,16 @@ from lake.landing import Bucket
 from lake.settings import LakeSettings
 from lake.status import TableStatus, status
 
-Job = Callable[[EventType, int], int]
-"""(event, its partitions) -> commits made."""
+Did = dict[str, int]
+"""What a job did, in numbers of its own: `{"commits": 3}`."""
+
+Job = Callable[[EventType, int], Did]
+"""(event, its partitions) -> what was done."""
 
 JOBS = ("bronze", "silver", "gold")
 ALL = "all"
-"""All of them, in this order."""
+LAYERS = ("bronze", "silver", "gold")
+"""What `all` runs, in this order."""
 
 
 class UnknownDomain(DataForgeError):
@@ -43,9 +47,9 @@ class Lake:
     jobs: dict[str, Job]
     agree: Callable[[EventType, int], Agreement]
 
-    def run(self, job: str) -> dict[str, dict[str, int]]:
-        """A job, or all of them, for every event. Returns event -> job -> commits."""
-        names = JOBS if job == ALL else (job,)
+    def run(self, job: str) -> dict[str, dict[str, Did]]:
+        """A job, or every layer's, for every event. Returns event -> job -> what it did."""
+        names = LAYERS if job == ALL else (job,)
         return {
             event.contract.name: {name: self.jobs[name](event, domain.partitions) for name in names}
             for domain in self.domains
@@ -74,8 +78,8 @@ def build(settings: LakeSettings, domain: str | None = None) -> Lake:
     silver = Silver(spark, settings.lake_commit_rows, say)
     gold = Gold(spark, say)
     jobs: dict[str, Job] = {
-        "bronze": bronze.run,
-        "silver": lambda event, _: silver.run(event),
-        "gold": lambda event, _: gold.run(event),
+        "bronze": lambda event, partitions: {"commits": bronze.run(event, partitions)},
+        "silver": lambda event, _: {"commits": silver.run(event)},
+        "gold": lambda event, _: {"commits": gold.run(event)},
     }
     return Lake(spark, chosen, jobs, Agree(spark, settings.redis_url, say).run)

@@ -28,7 +28,7 @@ def group() -> None:
 
 @app.command()
 def run(
-    job: Annotated[str, typer.Argument(help=f"One of {', '.join(JOBS)}; all: the others, in this order.")],
+    job: Annotated[str, typer.Argument(help=f"One of {', '.join(JOBS)}; all: bronze, silver and gold.")],
     domain: _Domain = None,
     data: Data = None,
     json: Json = False,
@@ -40,9 +40,10 @@ def run(
     if json:
         sys.stdout.write(answer)
         return
-    table = Table("event", *(["bronze", "silver", "gold"] if job == "all" else [job]), title="commits")
-    for event, commits in msgspec.json.decode(answer).items():
-        table.add_row(event, *map(str, commits.values()))
+    table = Table("event", "job", "did")
+    for event, jobs in msgspec.json.decode(answer).items():
+        for name, did in jobs.items():
+            table.add_row(event, name, ", ".join(f"{number:,} {what}" for what, number in did.items()))
     Console().print(table)
 
 
