@@ -6,6 +6,7 @@ Exit codes: 0 done; 1 it failed, or the lake does not agree; 2 wrong usage or se
 import argparse
 import sys
 from collections.abc import Sequence
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from lake.settings import LakeSettings
 def main(arguments: Sequence[str]) -> int:
     asked = _parser().parse_args(arguments)
     try:
-        lake = build(load_settings(LakeSettings), asked.domain)
+        lake = build(load_settings(LakeSettings), asked.domain, asked.since, asked.progress)
         match asked.command:
             case "run":
                 _write(lake.run(asked.job))
@@ -42,11 +43,14 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True)
     run = commands.add_parser("run", help="Run a job for every event, up to what is there now.")
     run.add_argument("job", choices=(*JOBS, ALL))
+    run.add_argument("--since", type=date.fromisoformat, help="Backfill looks no further back than this day.")
+    run.add_argument("--progress", action="store_true", help="Say how far it is, in JSON, on standard error.")
     commands.add_parser("status", help="What is in the tables, and how much of the log.")
     agree = commands.add_parser("agree", help="Hold gold against the live numbers.")
     agree.add_argument("--json", type=Path, help="Write the report here instead of to standard output.")
     for command in commands.choices.values():
         command.add_argument("--domain", help="One domain; all of the settings' by default.")
+        command.set_defaults(since=None, progress=False)
     return parser
 
 

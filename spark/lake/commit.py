@@ -12,13 +12,16 @@ from lake.position import PROPERTY, Head, Places, write
 from lake.tables import Table
 
 
-def overwrite(rows: DataFrame, table: Table, where: str, head: Head, places: Places) -> None:
-    """Replace what `where` names, which must be whole files or nothing, by `rows`; from now on it is at `places`.
+def overwrite(rows: DataFrame, table: Table, where: str, head: Head, places: Places | None) -> None:
+    """Replace what `where` names, which must be whole files or nothing, by `rows`; from now on it is at `places`, or
+    where it was: a commit that says no place never takes the table back to an older one.
 
     *Guarantees*: all or nothing; refused (an error of Spark's) where, since `head`, another commit has added or
     removed rows that `where` names. Two writers from one head cannot both bring their rows.
     """
-    writer = rows.writeTo(table.name).option(f"snapshot-property.{PROPERTY}", write(places))
+    writer = rows.writeTo(table.name)
+    if places is not None:
+        writer = writer.option(f"snapshot-property.{PROPERTY}", write(places))
     if head.snapshot is not None:
         writer = writer.option("validate-from-snapshot-id", str(head.snapshot))
     writer.option("isolation-level", "serializable").overwrite(F.expr(where))

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import msgspec
-from pyspark.sql import SparkSession
+from pyspark.sql import Row, SparkSession
 
 from dataforge.errors import Fatal
 
@@ -46,21 +46,31 @@ class Head:
         return self.places.get(partition, Place())
 
 
-def head(spark: SparkSession, table: Table) -> Head:
-    """*Raises* `Fatal` where the history has rows and no position."""
+def lineage(spark: SparkSession, table: Table) -> list[Row]:
+    """The current snapshot and those before it, as far as they are kept: snapshot_id, said, records, at_ms."""
     main = f"SELECT snapshot_id FROM {table.name}.refs WHERE name = 'main'"  # noqa: S608 - our own names
     refs = spark.sql(main).collect()
     if not refs:
-        return Head(None, {})
+        return []
     shown = f"summary['{PROPERTY}'] AS said, summary['total-records'] AS records, unix_millis(committed_at) AS at_ms"
     history = f"SELECT snapshot_id, parent_id, {shown} FROM {table.name}.snapshots"  # noqa: S608
     snapshots = {row["snapshot_id"]: row for row in spark.sql(history).collect()}
-    current = snapshots[refs[0]["snapshot_id"]]
-    at: int | None = current["snapshot_id"]
+    line: list[Row] = []
+    at: int | None = refs[0]["snapshot_id"]
     while at in snapshots:
-        if said := snapshots[at]["said"]:
-            return Head(current["snapshot_id"], read(said), int(current["records"]), current["at_ms"])
+        line.append(snapshots[at])
         at = snapshots[at]["parent_id"]
+    return line
+
+
+def head(spark: SparkSession, table: Table) -> Head:
+    """*Raises* `Fatal` where the history has rows and no position."""
+    line = lineage(spark, table)
+    if not line:
+        return Head(None, {})
+    for one in line:
+        if one["said"]:
+            return Head(line[0]["snapshot_id"], read(one["said"]), int(line[0]["records"]), line[0]["at_ms"])
     raise Fatal(
         f"{table.name}: no snapshot of its history says how much of the log is in it; what rewrites or expires "
         f"snapshots must carry {PROPERTY!r} on. Drop the table to have it made anew"

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from pyspark.sql import DataFrame, SparkSession
 
@@ -9,6 +10,7 @@ from dataforge.contracts.model import EventType
 from dataforge.errors import Fatal
 
 from lake import commit, objects, tables
+from lake.conflict import again
 from lake.landing import Bucket, Landed, next_objects
 from lake.position import Head, Place, beyond, head
 from lake.schema import quoted
@@ -22,7 +24,8 @@ Say = Callable[[str], None]
 @dataclass(frozen=True, slots=True)
 class Bronze:
     """*Guarantees*: each accepted record is one row, whatever ends a run and however often it is run again: rows and
-    position are one commit, and a commit is refused where another writer has moved the table since.
+    position are one commit, and a commit is refused, and done again from there, where another writer has moved the
+    table since.
     """
 
     spark: SparkSession
@@ -35,15 +38,19 @@ class Bronze:
         table = tables.bronze(event.contract)
         tables.ensure(self.spark, table)
         commits = 0
-        while True:
-            now = head(self.spark, table)
-            places = [now.at(partition) for partition in range(partitions)]
-            landed = next_objects(self.bucket, event.contract.judged_topic, places, self.commit_rows)
-            if not landed:
-                return commits
-            self._take(event, table, now, landed)
+        while again(partial(self._next, event, table, partitions), self.say):
             commits += 1
+        return commits
+
+    def _next(self, event: EventType, table: tables.Table, partitions: int) -> bool:
+        """One commit; False where nothing is left to take."""
+        now = head(self.spark, table)
+        places = [now.at(partition) for partition in range(partitions)]
+        landed = next_objects(self.bucket, event.contract.judged_topic, places, self.commit_rows)
+        if landed:
+            self._take(event, table, now, landed)
             self.say(f"{table.name}: {sum(one.footer.count for one in landed):,} records of {len(landed)} objects")
+        return bool(landed)
 
     def _take(self, event: EventType, table: tables.Table, now: Head, landed: Sequence[Landed]) -> None:
         keys = [one.key for one in landed]

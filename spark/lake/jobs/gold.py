@@ -3,6 +3,7 @@
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from datetime import date
+from functools import partial
 
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
@@ -11,8 +12,10 @@ from dataforge.contracts.model import EventType
 from dataforge.kpi.plan import Plan, plan
 
 from lake import commit, tables
+from lake.conflict import again
 from lake.jobs.silver import at
 from lake.position import Place, head, within
+from lake.retention import kept_from
 from lake.schema import REPLACED
 from lake.transforms.windows import computed, days_of, gold_rows, on_days
 
@@ -30,13 +33,17 @@ class Gold:
         if not computed(of_event) or not tables.exists(self.spark, source):
             return 0
         tables.ensure(self.spark, table)
+        return again(partial(self._once, source, table, of_event), self.say)
+
+    def _once(self, source: tables.Table, table: tables.Table, of_event: Plan) -> int:
         silver, now = head(self.spark, source), head(self.spark, table)
         ends = {p: place.position for p, place in silver.places.items() if place.position > now.at(p).position}
         if not ends:
             return 0
         rows = at(self.spark, source, silver)
         new = rows.where(within({p: now.at(p).position for p in ends}, ends, "df_partition", "df_judged_offset"))
-        days = changed_days(new, of_event)
+        kept = kept_from(self.spark, source)  # older days are not all there: what gold made of them stays
+        days = [day for day in changed_days(new, of_event) if day >= kept]
         places = {**now.places, **{p: Place(end) for p, end in ends.items()}}
         commit.overwrite(_rows(rows, of_event, days), table, _where(days), now, places)
         self.say(f"{table.name}: {len(days)} days anew")

@@ -12,6 +12,7 @@ from dataforge.errors import Fatal
 
 from lake import tables
 from lake.commit import moving_to
+from lake.conflict import again
 from lake.position import Head, Place, head, within
 from lake.schema import REPLACED, quoted
 from lake.transforms.enrich import enriched
@@ -25,7 +26,7 @@ _NEW = "df_new_rows"
 class Silver:
     """*Guarantees*: silver is a function of what bronze holds: of all valid records with one event id it has the
     earliest, in whatever order and portions they came. Of two that run at once, one finds what the other brought, or
-    is refused.
+    is refused and begins again from there.
     """
 
     spark: SparkSession
@@ -40,20 +41,26 @@ class Silver:
         tables.ensure(self.spark, table)
         bronze = head(self.spark, source)
         commits = 0
-        while True:
-            now = head(self.spark, table)
-            moved = portion(now, bronze, self.commit_rows)
-            if not moved:
-                return commits
-            positions = {partition: now.at(partition).position for partition in moved}
-            where = within(positions, moved, quoted("partition"), "judged_offset")
-            valid = at(self.spark, source, bronze).where(f"({where}) AND verdict = 'valid'")
-            places = {**now.places, **{partition: Place(end) for partition, end in moved.items()}}
-            rows = enriched(earliest(typed(valid, event.contract)), event)
-            moving_to(self.spark, places, partial(merge, rows, table))
-            demand_moved(table, head(self.spark, table), moved)
+        while again(partial(self._next, event, table, bronze), self.say):
             commits += 1
-            self.say(f"{table.name}: to {', '.join(f'{p}: {end:,}' for p, end in sorted(moved.items()))}")
+        return commits
+
+    def _next(self, event: EventType, table: tables.Table, bronze: Head) -> bool:
+        """One commit; False where nothing is left to take."""
+        now = head(self.spark, table)
+        moved = portion(now, bronze, self.commit_rows)
+        if not moved:
+            return False
+        positions = {partition: now.at(partition).position for partition in moved}
+        where = within(positions, moved, quoted("partition"), "judged_offset")
+        source = at(self.spark, tables.bronze(event.contract), bronze)
+        valid = source.where(f"({where}) AND verdict = 'valid'")
+        places = {**now.places, **{partition: Place(end) for partition, end in moved.items()}}
+        rows = enriched(earliest(typed(valid, event.contract)), event)
+        moving_to(self.spark, places, partial(merge, rows, table))
+        demand_moved(table, head(self.spark, table), moved)
+        self.say(f"{table.name}: to {', '.join(f'{p}: {end:,}' for p, end in sorted(moved.items()))}")
+        return True
 
 
 def portion(now: Head, source: Head, rows: int) -> dict[int, int]:

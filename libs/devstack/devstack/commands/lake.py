@@ -1,6 +1,7 @@
 """`dataforge lake run`, `status`, `agree`: the lakehouse's jobs beside a running stack."""
 
 import sys
+from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -12,12 +13,13 @@ from rich.table import Table
 from devstack.commands.options import Data, Json, data_dir
 from devstack.errors import StackError, UsageError
 from devstack.lake.jobs import environment, jars, lake, python
+from devstack.lake.shown import shown
 from devstack.settings import inherited
 from devstack.stack import Stack
 
 app = typer.Typer(no_args_is_help=True)
 
-JOBS = ("bronze", "silver", "gold", "all")
+JOBS = ("bronze", "silver", "gold", "all", "backfill", "compact", "expire", "orphans")
 _Domain = Annotated[str | None, typer.Option(help="One domain; all of the stack's where left out.")]
 
 
@@ -30,13 +32,18 @@ def group() -> None:
 def run(
     job: Annotated[str, typer.Argument(help=f"One of {', '.join(JOBS)}; all: bronze, silver and gold.")],
     domain: _Domain = None,
+    since: Annotated[
+        datetime | None, typer.Option(formats=["%Y-%m-%d"], help="Backfill looks no further back than this day.")
+    ] = None,
     data: Data = None,
     json: Json = False,
 ) -> None:
-    """Bring the tables to where the stack is now. Running it again adds nothing twice."""
+    """Bring the tables to where the stack is now, or keep them in order. Running it again does nothing twice."""
     if job not in JOBS:
         raise UsageError(f"there is no job {job!r}; there are: {', '.join(JOBS)}")
-    answer = _asked(["run", job], domain, data)
+    if since is not None and job != "backfill":
+        raise UsageError(f"--since is for backfill; {job} takes all there is")
+    answer = _asked(["run", job, *(["--since", f"{since:%Y-%m-%d}"] if since else [])], domain, data)
     if json:
         sys.stdout.write(answer)
         return
@@ -97,7 +104,12 @@ def _asked(arguments: list[str], domain: str | None, data: Path | None, *, fails
     with Console(stderr=True).status("fetching the lake's jars"):
         class_path = jars()
     env = environment(stack.endpoints(), stack.state().domains, stack.paths, class_path, inherited())
-    ended = lake([*arguments, *(["--domain", domain] if domain else [])], env, interpreter)
+    asked, console = [*arguments, *(["--domain", domain] if domain else [])], Console(stderr=True)
+    if arguments[0] == "run" and console.is_terminal:
+        with shown(console) as terminal:
+            ended = lake([*asked, "--progress"], env, interpreter, terminal.heard)
+    else:
+        ended = lake(asked, env, interpreter)
     if ended.returncode and not (fails_by_answering and ended.stdout):
         raise StackError("the lake's job failed: its last words are above")
     return ended.stdout

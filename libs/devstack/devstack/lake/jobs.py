@@ -2,8 +2,9 @@
 
 import os
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from tempfile import TemporaryFile
 
 from devstack.environments import interpreter
 from devstack.jars import Progress, class_path
@@ -46,7 +47,18 @@ def environment(
     }  # fmt: skip
 
 
-def lake(arguments: Sequence[str], env: Mapping[str, str], python: Path) -> subprocess.CompletedProcess[str]:
-    """Run it to its end. What it says while it works goes to standard error; its answer is in the result."""
+def lake(
+    arguments: Sequence[str], env: Mapping[str, str], python: Path, heard: Callable[[str], None] | None = None
+) -> subprocess.CompletedProcess[str]:
+    """Run it to its end. What it says while it works goes to standard error, or line by line to `heard`; its answer is
+    in the result.
+    """
     command = [str(python), "-m", "lake", *arguments]
-    return subprocess.run(command, env=dict(env), stdout=subprocess.PIPE, text=True, check=False)
+    if heard is None:
+        return subprocess.run(command, env=dict(env), stdout=subprocess.PIPE, text=True, check=False)
+    with TemporaryFile("w+") as answer:  # not a pipe: nobody reads its other end while we read what it says
+        with subprocess.Popen(command, env=dict(env), stdout=answer, stderr=subprocess.PIPE, text=True) as running:
+            for line in running.stderr or ():
+                heard(line.rstrip("\n"))
+        answer.seek(0)
+        return subprocess.CompletedProcess(command, running.returncode, answer.read())
