@@ -16,6 +16,7 @@ class Step(msgspec.Struct, tag="step"):
     job: str
     event: str
     what: str
+    """Empty where the job begins."""
     done: int
     of: int
 
@@ -30,6 +31,7 @@ class Progress:
 
     def begin(self, job: str, event: str) -> None:
         self.job, self.event = job, event
+        self.tell("", 0, 0)
 
     def tell(self, what: str, done: int, of: int) -> None:
         if self.asked:

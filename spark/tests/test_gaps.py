@@ -13,7 +13,7 @@ from dataforge.errors import Fatal
 from dataforge.storage.chain import Chain
 from dataforge.storage.memory import MemoryStore
 
-from devstack.lake.steps import step
+from devstack.lake.steps import Step, step
 from lake.gaps.compare import NOTHING, Part, differing, portions
 from lake.jobs.compact import clause, too_many, worth_it
 from lake.jobs.expire import oldest_kept
@@ -180,9 +180,11 @@ def test_steps_are_read_as_they_are_written(capsys: pytest.CaptureFixture[str]):
     progress = Progress(asked=True)
     progress.begin("backfill", "shop.order.v1")
     progress.tell("silver", 1, 3)
-    said = step(capsys.readouterr().err)
-    assert said is not None
-    assert (said.job, said.event, said.what, said.done, said.of) == ("backfill", "shop.order.v1", "silver", 1, 3)
+    said = [step(line) for line in capsys.readouterr().err.splitlines()]
+    assert said == [
+        Step("backfill", "shop.order.v1", "", 0, 0),
+        Step("backfill", "shop.order.v1", "silver", 1, 3),
+    ]
     assert step("25/11/28 WARN something") is None
     assert step('{"a": 1}') is None
     Progress().tell("silver", 1, 3)

@@ -22,7 +22,7 @@ class Shown:
             self._progress.console.print(line, markup=False, highlight=False, soft_wrap=True)
         else:
             about = f"{said.event}: {said.job} {said.what}"
-            self._progress.update(self._task, description=about, completed=said.done, total=said.of)
+            self._progress.update(self._task, description=about, completed=said.done, total=said.of or None)
 
 
 @contextmanager
