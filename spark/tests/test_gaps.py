@@ -15,7 +15,7 @@ from dataforge.storage.memory import MemoryStore
 
 from devstack.lake.steps import Step, step
 from lake.gaps.compare import NOTHING, Part, differing, portions
-from lake.jobs.compact import clause, too_many, worth_it
+from lake.jobs.compact import Due, clause, too_many, worth_it
 from lake.jobs.expire import oldest_kept
 from lake.jobs.orphans import demand_own
 from lake.ledger import accepting, counted, first_that, joined
@@ -141,7 +141,7 @@ def test_one_small_file_is_left_alone_and_deletes_never_are():
         Row(partition=Row(day=date(2026, 1, day)), small=small, deletes=deletes)
         for day, small, deletes in ((9, 2, 0), (1, 1, 0), (2, 0, 1), (3, 0, 0))
     ]
-    assert [part["day"].day for part in worth_it(rows)] == [2, 9]
+    assert worth_it(rows) == [Due("day = DATE'2026-01-02'", True), Due("day = DATE'2026-01-09'", False)]
 
 
 def test_manifests_are_rewritten_where_they_are_many_and_small():

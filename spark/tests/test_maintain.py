@@ -38,7 +38,8 @@ from lake.settings import LakeSettings
 from orders import DAY, MIDNIGHT, PARTITIONS, SMALL, Sent, judged, land_raw, orders_domain, over_days, parts
 from test_lake import ALL, World, bronze_expected, bronze_rows, demand
 
-HOUR_MS = 3_600_000
+HOUR_MS, PORTIONS = 3_600_000, 4
+ANY_AGE = {"spark.sql.legacy.setCommandRejectsSparkCoreConfs": "false", "spark.testing": "true"}
 
 
 class Kept(World):
@@ -140,9 +141,11 @@ def kept(spark: SparkSession, lake_settings: LakeSettings, small_domain: Domain)
 @pytest.fixture
 def any_age(spark: SparkSession) -> Iterator[None]:
     """Iceberg removes no orphan of today, but in a test."""
-    spark.conf.set("spark.testing", "true")
+    for name, value in ANY_AGE.items():
+        spark.conf.set(name, value)
     yield
-    spark.conf.unset("spark.testing")
+    for name in reversed(ANY_AGE):
+        spark.conf.unset(name)
 
 
 def instant(at_ms: int) -> str:
@@ -301,9 +304,10 @@ def test_compaction_and_expiry_beside_a_writer_lose_nothing(kept: Kept):
     began, rewritten, expired, known = [now_ms()] * 2, 0, 0, {}
 
     def write() -> None:
-        for n in range(1, 7):
+        for n in range(1, PORTIONS + PARTITIONS):
             began.append(now_ms())
-            kept.land_all(sent[: len(sent) * n // 6])
+            # Each partition a portion behind the one before: records that come later are earlier, and rows are updated.
+            kept.land_all([one for at, one in enumerate(sent) if at < len(sent) * (n - one.partition) // PORTIONS])
             kept.run()
 
     with ThreadPoolExecutor(1) as pool:
@@ -499,14 +503,15 @@ def test_a_table_outside_of_the_warehouse_is_left_alone(kept: Kept):
         job.run(kept.event)
 
 
-_JOB = """
+_JOB = f"""
 import sys
 from lake.app import build
 from lake.settings import LakeSettings
 
-any_age = {"lake_snapshot_hours": 0, "lake_orphan_hours": 0}
+any_age = {{"lake_snapshot_hours": 0, "lake_orphan_hours": 0}}
 lake = build(LakeSettings().model_copy(update=any_age), progress=True)
-lake.spark.conf.set("spark.testing", "true")
+for name, value in {ANY_AGE}.items():
+    lake.spark.conf.set(name, value)
 lake.run(sys.argv[1])
 """
 

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import date, timedelta
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 from pyspark.sql import Row, SparkSession
 
@@ -24,6 +24,23 @@ _SMALL_BYTES = _FILE_BYTES * 3 // 4
 _AT_ONCE_BYTES = 1024 * _MIB
 """What is sorted at once at most."""
 _MANIFEST_BYTES = 8 * _MIB
+_ALL = {
+    "rewrite-all": "true",
+    # Once no file of the partition is older than a delete, the delete falls on nothing, and goes. Iceberg's procedure
+    # for files of deletes fails (1.10) where a table has a column of arrays.
+    "remove-dangling-deletes": "true",
+    # So the files must count as new. What is deleted meanwhile is not lost by that: the rewrite is then refused.
+    "use-starting-sequence-number": "false",
+}
+
+
+class Due(NamedTuple):
+    """A partition that is to be rewritten."""
+
+    where: str
+    """SQL: its rows."""
+    updated: bool
+    """It has deletes, so all of it is rewritten."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,16 +65,15 @@ class Compact:
         due = self._due(table)
         for done, part in enumerate(due):
             self.tell(layer, done, len(due))
-            found = again(partial(self._rewrite, table, clause(part)), self.say)
+            found = again(partial(self._rewrite, table, part), self.say)
             did["files rewritten"] += found["rewritten_data_files_count"]
             did["files written"] += found["added_data_files_count"]
-            self.say(f"{layer}: {found['rewritten_data_files_count']} files of {clause(part)}")
+            did["delete files removed"] += found["removed_delete_files_count"]
+            self.say(f"{layer}: {found['rewritten_data_files_count']} files of {part.where}")
         self.tell(layer, len(due), len(due))
-        # The deletes of files that were rewritten are still there; they fall on nothing.
-        did["delete files removed"] += again(partial(self._deletes, table), self.say)
         did["manifests rewritten"] += again(partial(self._manifests, table), self.say)
 
-    def _due(self, table: tables.Table) -> list[Mapping[str, Any]]:
+    def _due(self, table: tables.Table) -> list[Due]:
         """The partitions worth it."""
         small = f"count_if(content = 0 AND file_size_in_bytes < {_SMALL_BYTES})"
         parts = self.spark.sql(
@@ -66,20 +82,14 @@ class Compact:
         )
         return worth_it(parts.collect())
 
-    def _rewrite(self, table: tables.Table, where: str) -> Row:
+    def _rewrite(self, table: tables.Table, due: Due) -> Row:
         options = {
             "min-input-files": "2",
-            "delete-file-threshold": "1",
             "target-file-size-bytes": str(_FILE_BYTES),
             "max-file-group-size-bytes": str(_AT_ONCE_BYTES),
+            **(_ALL if due.updated else {}),
         }
-        return call(self.spark, "rewrite_data_files", table, strategy="sort", where=where, options=options)[0]
-
-    def _deletes(self, table: tables.Table) -> int:
-        if self.spark.table(f"{table.name}.delete_files").isEmpty():
-            return 0
-        said = call(self.spark, "rewrite_position_delete_files", table, options={"rewrite-all": "true"})[0]
-        return said["rewritten_delete_files_count"] - said["added_delete_files_count"]
+        return call(self.spark, "rewrite_data_files", table, strategy="sort", where=due.where, options=options)[0]
 
     def _manifests(self, table: tables.Table) -> int:
         sizes = [row["length"] for row in self.spark.table(f"{table.name}.manifests").select("length").collect()]
@@ -88,10 +98,10 @@ class Compact:
         return call(self.spark, "rewrite_manifests", table)[0]["rewritten_manifests_count"]
 
 
-def worth_it(parts: Iterable[Row]) -> list[Mapping[str, Any]]:
+def worth_it(parts: Iterable[Row]) -> list[Due]:
     """The partitions that have two small files or a file of deletes, in order. Pure."""
-    found = [row["partition"].asDict() for row in parts if row["small"] > 1 or row["deletes"]]
-    return sorted(found, key=lambda part: [str(value) for value in part.values()])
+    found = [row for row in parts if row["small"] > 1 or row["deletes"]]
+    return sorted(Due(clause(row["partition"].asDict()), row["deletes"] > 0) for row in found)
 
 
 def clause(partition: Mapping[str, Any]) -> str:
