@@ -14,8 +14,8 @@ from dataforge.errors import Transient
 from dataforge.state.redis import RedisState
 from dataforge.state.store import StateWriter
 from dataforge.storage.history import LandedHistory
+from dataforge.storage.later import LaterStore, OpenedStore
 from dataforge.storage.objects import ObjectStore
-from dataforge.storage.s3 import S3Store
 from dataforge.stream.app import StreamApp
 from dataforge.stream.kafka_log import KafkaLog
 from dataforge.stream.records import TopicPartition
@@ -31,14 +31,14 @@ def build(settings: AggregatorSettings) -> StreamApp:
     state = RedisState(settings.redis_url, feed_cap=settings.feed_cap, feed_bytes=settings.feed_bytes)
     pace = Pace(settings.commit_interval_ms / 1000, settings.commit_max_rows, settings.idle_after_ms / 1000)
     log = KafkaLog(settings.kafka)
-    store = S3Store(settings.s3_bucket, endpoint=settings.s3_endpoint, region=settings.s3_region)
+    store = LaterStore(partial(_store, settings))  # for a partition whose log no longer holds what it needs
     source = aggregate(domains, state, log, store, time.monotonic, pace)
     return StreamApp(
         "aggregator",
         settings,
         [source],
         checks={"state": partial(_reachable, state)},
-        startup=[state.ping, store.open, lambda: log.topic_ids(source.topics)],
+        startup=[state.ping, lambda: log.topic_ids(source.topics)],
         shutdown=[log.close, store.close, state.close],
     )
 
@@ -68,6 +68,14 @@ def compile_domains(domains: Sequence[Domain]) -> dict[str, Compiled]:
         for domain in domains
         for event in domain.events
     }
+
+
+async def _store(settings: AggregatorSettings) -> OpenedStore:
+    from dataforge.storage.s3 import S3Store  # imported late: see `LaterStore`
+
+    store = S3Store(settings.s3_bucket, endpoint=settings.s3_endpoint, region=settings.s3_region)
+    await store.open()
+    return store
 
 
 async def _reachable(state: RedisState) -> str | None:

@@ -128,7 +128,8 @@ def _try_compiling(contract: Contract, c: ContractFile, problems: Problems) -> N
 
 
 def _comparable(value: Any) -> Any:
-    return sorted(map(repr, value)) if isinstance(value, frozenset) else repr(value)
+    """A set by its digest: the keys of a lookup are many."""
+    return crc32("\n".join(sorted(map(repr, value))).encode()) if isinstance(value, frozenset) else repr(value)
 
 
 def _stamp(content: list[Any]) -> int:

@@ -16,7 +16,6 @@ from operator import attrgetter
 
 from opentelemetry import trace
 from opentelemetry.context import Context
-from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
@@ -64,6 +63,9 @@ def configure_tracing(service: str, otlp_endpoint: str | None, *, instance: str 
     global _provider
     if otlp_endpoint is None or _provider is not None:
         return
+    # imported late: most processes of a laptop export nothing, and it is a twentieth of a start
+    from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+
     resource = Resource.create({"service.name": service} | ({"service.instance.id": instance} if instance else {}))
     _provider = TracerProvider(resource=resource, sampler=ParentBased(_LinkedRoots()))
     exporter = OTLPSpanExporter(endpoint=f"{otlp_endpoint.rstrip('/')}/v1/traces", timeout=5)
