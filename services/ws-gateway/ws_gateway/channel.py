@@ -213,13 +213,14 @@ class Channel:
         return window_status(end, self.selection.event.lateness_ms, of_event(places))
 
     def _labels_at(self, end: int) -> set[str]:
-        return {label for n in self.partitions for _, panes in self._panes(n, end) for label in panes}
+        return {label for panes in self._panes(end) for label in panes}
 
-    def _panes(self, partition: int, end: int) -> Iterator[tuple[int, dict[str, Held]]]:
-        held = self.partitions[partition].panes
-        for start in range(end - self.selection.size_ms, end, self.selection.step_ms):
-            if start in held:
-                yield start, held[start]
+    def _panes(self, end: int) -> Iterator[dict[str, Held]]:
+        step, size = self.selection.step_ms, self.selection.size_ms
+        for part in self.partitions.values():
+            for start in range(end - size, end, step):
+                if start in part.panes:
+                    yield part.panes[start]
 
     def _row(self, end: int, label: str, status: Status) -> msgspec.Raw | None:
         """None where the lake says that there is no such row."""
@@ -234,10 +235,15 @@ class Channel:
 
     def _rows_of(self, end: int, label: str) -> tuple[list[Stored], bool]:
         """What to merge, and whether a correction is among it."""
-        own = (n for n in self.partitions if n != CORRECTIONS)
-        live = [(start, panes[label].row) for n in own for start, panes in self._panes(n, end) if label in panes]
-        said = {start: panes[label].row for start, panes in self._panes(CORRECTIONS, end) if label in panes}
-        return overlaid(self.selection.view, live, said) if said else ([row for _, row in live], False)
+        if not self.partitions[CORRECTIONS].panes:
+            return [panes[label].row for panes in self._panes(end) if label in panes], False
+        starts = range(end - self.selection.size_ms, end, self.selection.step_ms)
+
+        def held(part: Partition) -> Iterator[tuple[int, Stored]]:
+            return ((at, part.panes[at][label].row) for at in starts if label in part.panes.get(at, ()))
+
+        live = [row for n, part in self.partitions.items() if n != CORRECTIONS for row in held(part)]
+        return overlaid(self.selection.view, live, dict(held(self.partitions[CORRECTIONS])))
 
 
 def view_floor_ms(selection: Selection, newest_ms: int, limit: int) -> int:
