@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -39,7 +40,7 @@ def said(
     """None: the row is gone."""
     stored = () if cents is None else (cents,)
     one = correction(NAME, REVENUE, size_ms, start_ms, (store,), *stored, revision=revision)
-    return Correction(**{f: getattr(one, f) for f in one.__struct_fields__} | {"watermark": watermark})
+    return msgspec.structs.replace(one, watermark=watermark)
 
 
 def numbered(values: Sequence[bytes]) -> list[LogRecord]:
