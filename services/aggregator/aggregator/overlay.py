@@ -135,7 +135,7 @@ def goes_on(loaded: Loaded, bounds: Bounds) -> int:
         logger.warning("%s was replaced: its corrections are read from its beginning", OVERLAY[0])
         return bounds.begin
     if stored < bounds.begin:
-        logger.warning("%s begins at %d and was read up to %d: the lake will say again what is missing",
+        logger.warning("%s begins at %d, and was read up to %d: the lake will say again what is missing",
                        OVERLAY[0], bounds.begin, stored)  # fmt: skip
     return max(stored, bounds.begin)
 
@@ -167,7 +167,9 @@ def _payload(step: Step, position: int, following: int, at_ms: int) -> bytes:
 def _report(step: Step) -> None:
     for outcome, count in step.outcomes.items():
         metrics.CORRECTIONS.labels(outcome).inc(count)
-    for offset, why in step.rejected:
-        logger.error("record %d of %s is left out: %s", offset, OVERLAY[0], why)
+    if step.rejected:
+        offset, why = step.rejected[0]
+        logger.error("%d records of %s are left out, first the one at %d: %s",
+                     len(step.rejected), OVERLAY[0], offset, why)  # fmt: skip
     if step.outcomes["applied"]:
         logger.info("corrections", extra={"outcomes": dict(step.outcomes)})
