@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -11,21 +12,24 @@ from pyspark.sql import SparkSession
 from redis import Redis
 
 from dataforge.contracts.model import Domain, EventType
-from dataforge.corrections import OVERLAY, TOPIC, Correction, encode, key_of
+from dataforge.corrections import OVERLAY, TOPIC, Correction, decode, encode, key_of
 from dataforge.kpi.columns import ALGEBRA, ColumnKind
 from dataforge.kpi.plan import View, plan
 from dataforge.kpi.query import window_rows
 from dataforge.state.model import PartitionRead
 from dataforge.state.redis import RedisState
+from dataforge.stream.kafka_log import KafkaLog
 from dataforge.stream.records import TopicPartition
+from dataforge.stream.topics import TopicSpec, ensure_topics
 from dataforge.testing.kpis import sample_domain
 from dataforge.testing.log import MemoryLog
 
 from aggregator.correct import known_of
 from aggregator.overlay import OverlayPartition
+from devstack.embedded import EmbeddedServers
 from lake.correct import Due, due
 from lake.jobs.agree import Agree, Compared
-from lake.jobs.correct import Correct
+from lake.jobs.correct import Correct, to_kafka
 from lake.judge import Agreement, Cell, Cells, Kept, Sides, agreed, stored
 from lake.live import Live, live_rows
 from lake.settings import LakeSettings
@@ -111,6 +115,23 @@ def test_a_sketch_is_stored_as_the_aggregator_stores_it():
     hll, view = ALGEBRA[ColumnKind.HLL], PLAN.view("customers")
     sketch = hll.store(hll.absorb(hll.held(), {"a", "b"}))
     assert stored(view, {"sketch": bytearray(sketch)}) == {view.columns[0]: sketch}
+
+
+def test_what_is_sent_is_on_the_topic_in_its_order(tmp_path: Path):
+    live, lake = {cell(REVENUE): 1.0}, {cell(REVENUE): 3.0}
+    [first] = asked(live, lake, stored_rows=[[2, 0, 0]]).corrections
+    [second] = asked(lake, {}, over=[7, {}]).corrections
+    with EmbeddedServers(tmp_path, ["kafka"]) as running:
+        kafka = running.endpoints.kafka
+
+        async def round_trip() -> tuple[int, list[Correction]]:
+            await ensure_topics(kafka, [TopicSpec(TOPIC, 1)])
+            last, log = await to_kafka(kafka)([first, second]), KafkaLog(kafka)
+            found = [decode(record.value or b"") async for some in log.read_from(TP, 0) for record in some]
+            await log.close()
+            return last, found
+
+        assert asyncio.run(round_trip()) == (1, [first, second])
 
 
 @pytest.fixture
