@@ -13,6 +13,7 @@ from dataforge.errors import DataForgeError
 from lake import session
 from lake.jobs.agree import Agree
 from lake.jobs.bronze import Bronze
+from lake.jobs.correct import Correct, to_kafka
 from lake.jobs.gold import Gold
 from lake.jobs.silver import Silver
 from lake.judge import Agreement
@@ -26,7 +27,7 @@ Did = dict[str, int]
 Job = Callable[[EventType, int], Did]
 """(event, its partitions) -> what was done."""
 
-JOBS = ("bronze", "silver", "gold")
+JOBS = ("bronze", "silver", "gold", "correct")
 ALL = "all"
 LAYERS = ("bronze", "silver", "gold")
 """What `all` runs, in this order."""
@@ -77,9 +78,11 @@ def build(settings: LakeSettings, domain: str | None = None) -> Lake:
     bronze = Bronze(spark, Bucket.of(settings), settings.lake_commit_rows, say)
     silver = Silver(spark, settings.lake_commit_rows, say)
     gold = Gold(spark, say)
+    agree = Agree(spark, settings.redis_url, say)
     jobs: dict[str, Job] = {
         "bronze": lambda event, partitions: {"commits": bronze.run(event, partitions)},
         "silver": lambda event, _: {"commits": silver.run(event)},
         "gold": lambda event, _: {"commits": gold.run(event)},
+        "correct": Correct(agree, to_kafka(settings.kafka), say).run,
     }
-    return Lake(spark, chosen, jobs, Agree(spark, settings.redis_url, say).run)
+    return Lake(spark, chosen, jobs, agree.run)

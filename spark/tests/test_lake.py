@@ -292,7 +292,7 @@ def test_live_and_lake_agree_but_for_what_must_differ(world: World, small_domain
     logs = [judged(part, zombie=True) for part in parts(sent)]
     world.land(logs, 100)
     world.run()
-    asyncio.run(_count_live(world.settings.redis_url, small_domain, logs))
+    asyncio.run(count_live(world.settings.redis_url, small_domain, logs))
     found = Agree(world.spark, world.settings.redis_url, say).run(world.event, PARTITIONS)
     assert (found.corrected, found.unexplained) == (0, 0), found.first
     assert found.compared == found.equal + found.explained
@@ -313,15 +313,17 @@ def test_live_and_lake_agree_but_for_what_must_differ(world: World, small_domain
     assert not worse.first[0].explained
 
 
-async def _count_live(redis_url: str, domain: Domain, logs: Sequence[Sequence[LogRecord]]) -> None:
-    """The live numbers of these logs, by the aggregator itself."""
+async def count_live(
+    redis_url: str, domain: Domain, logs: Sequence[Sequence[LogRecord]], after: Sequence[int] = (0,) * PARTITIONS
+) -> None:
+    """The live numbers of these logs, by the aggregator itself, which has counted them up to `after`."""
     compiled = compile_event(domain.events[0], domain.fingerprint, domain.partitions)
     state = RedisState(redis_url)
     for partition, log in enumerate(logs):
         tp = TopicPartition(domain.events[0].contract.judged_topic, partition)
         worker = AggregatorPartition(tp, compiled, state, lambda: 0.0, Pace(0.0))
-        await worker.open()
-        await worker.take(RecordBatch(*tp, 0, len(log), log))
+        assert await worker.open() == after[partition]
+        await worker.take(RecordBatch(*tp, after[partition], len(log), log[after[partition] :]))
         await worker.close()
     await state.close()
 

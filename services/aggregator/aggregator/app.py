@@ -1,7 +1,7 @@
-"""Aggregator: judged.* -> KPI windows, ledger and update feed in Redis.
+"""Aggregator: judged.* -> KPI windows, ledger and update feed in Redis; corrections.v1 -> an overlay over them.
 
-Guarantees: every accepted valid record is counted, a duplicate, or late, once; what a reader sees and the
-position behind it moved together.
+Guarantees: every accepted valid record is counted, a duplicate, or late, once; of the corrections of a row the one of
+the highest revision holds; what a reader sees and the position behind it moved together.
 """
 
 import time
@@ -10,6 +10,7 @@ from functools import partial
 
 from dataforge.contracts.load import load_domains
 from dataforge.contracts.model import Domain
+from dataforge.corrections import TOPIC
 from dataforge.errors import Transient
 from dataforge.state.redis import RedisState
 from dataforge.state.store import StateWriter
@@ -22,6 +23,8 @@ from dataforge.stream.records import TopicPartition
 from dataforge.stream.work import Log, Source
 
 from aggregator.compile import Compiled, compile_event
+from aggregator.correct import known_of
+from aggregator.overlay import OverlayPartition
 from aggregator.partition import AggregatorPartition, Pace, wall_ms
 from aggregator.settings import AggregatorSettings
 
@@ -36,8 +39,9 @@ def build(settings: AggregatorSettings) -> StreamApp:
     return StreamApp(
         "aggregator",
         settings,
-        [source],
+        [source, correct(domains, state, log, time.monotonic)],
         checks={"state": partial(_reachable, state)},
+        # The topic of corrections may be missing: then there are none, and counting goes on.
         startup=[state.ping, lambda: log.topic_ids(source.topics)],
         shutdown=[log.close, store.close, state.close],
     )
@@ -59,6 +63,22 @@ def aggregate(
         return AggregatorPartition(tp, compiled[tp.topic], state, clock, pace, now_ms, log)
 
     return Source("judged", sorted(compiled), open_partition, log, LandedHistory(store))
+
+
+def correct(
+    domains: Sequence[Domain],
+    state: StateWriter,
+    log: Log,
+    clock: Callable[[], float],
+    now_ms: Callable[[], int] = wall_ms,
+) -> Source:
+    """The other thing this worker does. It compares its position with the log itself: see `OverlayPartition`."""
+    known = known_of(domains)
+
+    def open_partition(tp: TopicPartition) -> OverlayPartition:
+        return OverlayPartition(tp, known, state, log, clock, now_ms)
+
+    return Source("corrections", [TOPIC], open_partition)
 
 
 def compile_domains(domains: Sequence[Domain]) -> dict[str, Compiled]:

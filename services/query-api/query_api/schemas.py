@@ -91,7 +91,11 @@ class KpiRowAnswer(Model):
         "one that wakes may still change it. `final`: sealed in every partition by its own log. Only ever forward"
     )
     revision: int = Field(
-        description="How many events changed the row after its window had ended, by the time of their partition"
+        description="How many events changed the row after its window had ended, by the time of their partition; a "
+        "correction from the lake adds one"
+    )
+    corrected: bool = Field(
+        description="The lake has replaced the row, or a pane of it: late events and far repeats are made good in it"
     )
 
 

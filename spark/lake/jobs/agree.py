@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
-from typing import Any
+from typing import Any, NamedTuple
 
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
@@ -13,8 +13,8 @@ from dataforge.kpi.plan import View, plan
 
 from lake import tables
 from lake.jobs.silver import at
-from lake.judge import Agreement, Cell, Cells, Kept, agreement, lake_cells, live_cells
-from lake.live import live_rows
+from lake.judge import Agreement, Cell, Cells, Kept, Sides, agreed, lake_cells, live_cells, sides
+from lake.live import Live, live_rows
 from lake.position import head, within
 from lake.schema import quoted
 from lake.transforms.enrich import enriched
@@ -34,26 +34,33 @@ class Agree:
     say: Callable[[str], None]
 
     def run(self, event: EventType, partitions: int) -> Agreement:
-        """*Raises* `Fatal`, `Transient` where the state store does not answer."""
+        """*Raises* as `compare`."""
+        compared = self.compare(event, partitions)
+        found = agreed(compared.sides) if compared else Agreement()
+        self.say(f"{event.contract.name}: {found.compared:,} compared, {found.unexplained:,} unexplained")
+        return found
+
+    def compare(self, event: EventType, partitions: int) -> "Compared | None":
+        """None where there is nothing to compare. *Raises* `Fatal`, `Transient` where the state store is away."""
         of_event = plan(event)
         views = computed(of_event)
         source, table = tables.bronze(event.contract), tables.gold(event.contract)
         if not views or not tables.exists(self.spark, table):
-            return Agreement()
+            return None
         gold, bronze = head(self.spark, table), head(self.spark, source)
         if gold.snapshot is None:
-            return Agreement()
+            return None
         positions = {p: place.position for p, place in gold.places.items()}
         log = at(self.spark, source, bronze).where(within({}, positions, quoted("partition"), "judged_offset"))
         judged = _Judged.of(log, event)
         kept = Kept(positions, judged.watermarks(), event.lateness_ms, event.ttl_ms)
-        reads = live_rows(self.redis_url, event, partitions, views)
-        live = live_cells(views, reads, kept)
+        reads, overlays = found = live_rows(self.redis_url, event, partitions, views)
+        live, corrected = live_cells(views, reads, kept), live_cells(views, reads, kept, overlays)
         shown = {(view.metric.name, view.by): view for view in views}
-        lake = lake_cells(shown, _collected(at(self.spark, table, gold)))
+        rows = _collected(at(self.spark, table, gold))
         lake = {
             cell: value
-            for cell, value in lake.items()
+            for cell, value in lake_cells(shown, rows).items()
             if _is_live(cell, shown)
             and kept.holds(cell.start_ms + cell.size_ms, reads[shown[cell.metric, cell.by].table.id, cell.size_ms])
         }
@@ -64,9 +71,18 @@ class Agree:
             rows = lake_cells(shown, _collected(gold_rows(counted, of_event)))
             return {cell: rows[cell] for cell in cells if cell in rows}
 
-        found = agreement(live, lake, expected)
-        self.say(f"{event.contract.name}: {found.compared:,} compared, {found.unexplained:,} unexplained")
-        return found
+        return Compared(sides(live, lake, expected, corrected), kept, found, views, rows)
+
+
+class Compared(NamedTuple):
+    """What was held against each other, and where it is from."""
+
+    sides: Sides
+    kept: Kept
+    live: Live
+    views: Sequence[View]
+    gold: Sequence[Mapping[str, Any]]
+    """Its rows, as `judge.lake_cells` reads them."""
 
 
 @dataclass(frozen=True, slots=True)

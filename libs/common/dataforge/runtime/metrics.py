@@ -58,6 +58,7 @@ LABEL_OVERFLOW = Counter(
     "Times a label beyond the cap went to __other__ (at most once per label, window and batch).",
     ("table",),
 )
+CORRECTIONS = Counter("dataforge_corrections", "Corrections from the lake, by what became of them.", ("outcome",))
 
 # --- ws-gateway ---
 WS_CLIENTS = Gauge("dataforge_ws_clients", "WebSocket connections open.")

@@ -17,7 +17,7 @@ from devstack.stack import Stack
 
 app = typer.Typer(no_args_is_help=True)
 
-JOBS = ("bronze", "silver", "gold", "all")
+JOBS = ("bronze", "silver", "gold", "correct", "all")
 _Domain = Annotated[str | None, typer.Option(help="One domain; all of the stack's where left out.")]
 
 
@@ -33,7 +33,9 @@ def run(
     data: Data = None,
     json: Json = False,
 ) -> None:
-    """Bring the tables to where the stack is now. Running it again adds nothing twice."""
+    """Bring the tables to where the stack is now, or correct the live numbers by them. Running it again adds nothing
+    twice.
+    """
     if job not in JOBS:
         raise UsageError(f"there is no job {job!r}; there are: {', '.join(JOBS)}")
     answer = _asked(["run", job], domain, data)
