@@ -14,7 +14,7 @@ from pyspark.sql import functions as F
 
 from dataforge.stream.judged import Acceptance, Stamps
 
-_RUN = "partition int, next bigint, rejected array<bigint>, gap bigint"
+_RUN = "partition int, next bigint, rejected array<bigint>, gap bigint, records bigint"
 
 
 class Run(NamedTuple):
@@ -27,6 +27,7 @@ class Run(NamedTuple):
     """Judged offsets of those that are not accepted."""
     gap: int | None
     """One after the last accepted that claims a raw offset nobody judged, by its judged offset."""
+    records: int
 
 
 def folded(placed: DataFrame, following: Mapping[int, int]) -> DataFrame:
@@ -50,12 +51,15 @@ def _fold(partition: int, following: int, records: pd.DataFrame) -> Run:
     said = Stamps([], ordered["src"].to_numpy(np.int64), ordered["base"].to_numpy(np.int64), [])
     accepted, gap = acceptance.accept(said)
     rejected = np.delete(offsets, list(accepted)).tolist()
-    return Run(partition, acceptance.next, rejected, None if gap is None else int(offsets[gap]))
+    return Run(partition, acceptance.next, rejected, None if gap is None else int(offsets[gap]), len(offsets))
 
 
 def runs(folded: DataFrame) -> list[Run]:
     """Bring them home."""
-    return [Run(row["partition"], row["next"], list(row["rejected"]), row["gap"]) for row in folded.collect()]
+    return [
+        Run(row["partition"], row["next"], list(row["rejected"]), row["gap"], row["records"])
+        for row in folded.collect()
+    ]
 
 
 def accepted(judged: DataFrame, found: Sequence[Run]) -> DataFrame:
