@@ -46,16 +46,10 @@ class JudgedLog:
 
         A query over it fails where the log no longer holds them. A task reads one partition, in its order.
         """
-        said = {
-            "kafka.bootstrap.servers": self.bootstrap,
+        said = reading(self.bootstrap) | {
             "assign": _json({topic: sorted(ends)}),
             "startingOffsets": _json({topic: {str(p): starts[p] for p in ends}}),
             "endingOffsets": _json({topic: {str(p): end for p, end in ends.items()}}),
-            "includeHeaders": "true",
-            "failOnDataLoss": "true",
-            "kafka.isolation.level": "read_committed",
-            "kafka.max.poll.records": str(_POLL_RECORDS),
-            "kafka.max.partition.fetch.bytes": str(JUDGED_MAX_BYTES),
         }
         read = self.spark.read.format("kafka").options(**said).load()
         return read.select(
@@ -66,6 +60,18 @@ class JudgedLog:
             "value",
             F.col("headers").cast(JUDGED["headers"]).alias("headers"),
         )
+
+
+def reading(bootstrap: str) -> dict[str, str]:
+    """How Spark reads any of them."""
+    return {
+        "kafka.bootstrap.servers": bootstrap,
+        "includeHeaders": "true",
+        "failOnDataLoss": "true",
+        "kafka.isolation.level": "read_committed",
+        "kafka.max.poll.records": str(_POLL_RECORDS),
+        "kafka.max.partition.fetch.bytes": str(JUDGED_MAX_BYTES),
+    }
 
 
 def log_ends(bootstrap: str, topic: str, partitions: int) -> dict[int, int]:

@@ -107,9 +107,9 @@ def demand_landed(
     for p in overtaken(before, bounds):
         if p not in moved:
             raise Fatal(
-                f"{topic}/{p}: the log begins at {bounds[p].begin}, and its landing chain ends at "
-                f"{before[p].position}: what lies between is lost, because the topic's retention is too short. Restore "
-                "the topic or the chain; or, to go on without those records, give the event a new version"
+                f"{topic}/{p}: the log begins at {bounds[p].begin}, and nothing is landed from {before[p].position} "
+                "on: what lies between is lost, because the topic's retention is too short. Restore the topic or the "
+                "chain; or, to go on without those records, give the event a new version"
             )
 
 
