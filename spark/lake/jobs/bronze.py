@@ -16,7 +16,7 @@ from lake.failures import Refused, named
 from lake.landing import Bucket, Landed, next_objects
 from lake.position import Head, Place, beyond, head
 from lake.schema import quoted
-from lake.transforms.accept import Run, accepted, folded, runs
+from lake.transforms.accept import Run, accepted, folded, folded_in_order, runs
 from lake.transforms.bronze import bronze_rows
 from lake.transforms.stamp import placed, stamped
 
@@ -87,11 +87,15 @@ class Bronze:
     def take(
         self, event: EventType, now: Head, parts: Mapping[int, Part], records: Records, *, in_order: bool = False
     ) -> dict[int, Place]:
-        """Commit these records; `now` is bronze as they follow it. Returns where their partitions stand then."""
+        """Commit these records; `now` is bronze as they follow it. Returns where their partitions stand then.
+
+        `in_order`: each task of the frames has all of one partition's records, in their order.
+        """
         table = tables.bronze(event.contract)
         # Read twice: stamps alone are small, and what the fold rejects is nearly always nothing.
         following = {partition: place.next for partition, place in now.places.items()}
-        found = runs(folded(placed(records(objects.STAMPS)), following))
+        fold = folded_in_order if in_order else folded
+        found = runs(fold(placed(records(objects.STAMPS)), following))
         for run in found:
             if run.gap is not None:
                 self.say(f"{table.name}: judged {run.partition}/{run.gap} claims raw offsets nobody has judged")
