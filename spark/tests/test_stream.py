@@ -30,6 +30,7 @@ from devstack.lake.jobs import SPARK
 from devstack.paths import repo_root
 from lake import commit, tables
 from lake.failures import Refused
+from lake.jobs.silver import Silver
 from lake.jobs.stream import Stream
 from lake.landing import Bucket
 from lake.log import JudgedLog
@@ -50,10 +51,11 @@ def kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 
 class Following(World):
-    """The jobs over one event, and its judged topic."""
+    """The jobs over one event, and its judged topic. A commit of bronze takes `rows`, one of silver all."""
 
     def __init__(self, spark: SparkSession, settings: LakeSettings, domain: Domain, kafka: str, rows: int) -> None:
         super().__init__(spark, settings, domain, rows)
+        self.silver = Silver(spark, ALL, self.said.append)
         self.topic = Topic(kafka, self.event.contract.judged_topic)
         self.stream = Stream(spark, self.bronze, JudgedLog(spark, kafka), self.said.append)
         tables.ensure(spark, tables.bronze(self.event.contract))
@@ -153,6 +155,35 @@ def test_a_stream_that_another_job_was_faster_than_goes_on_from_there(
         world.stream.take(world.event, PARTITIONS)
     assert world.positions() == [20, 20]
     assert world.follow() == 1
+    assert bronze_rows(world.spark, world.event) == bronze_expected(sent)
+
+
+@pytest.mark.parametrize("begun", [False, True])
+def test_a_commit_of_another_partition_refuses_it_too(
+    follow: Callable[[int], Following], monkeypatch: pytest.MonkeyPatch, begun: bool
+):
+    """Else its position, which is the whole table's, would take that partition back, and its rows would come twice."""
+    world, sent = follow(ALL), drawn(29, 60)
+    first, second = (judged(part) for part in parts(sent))
+    if begun:
+        world.topic.append([first[:5], []])
+        world.follow()
+    world.topic.append([first[5:] if begun else first, []])
+    overwrite, raced = commit.overwrite, []
+
+    def racing(*arguments: Any, **named: Any) -> None:
+        if not raced:
+            raced.append(1)
+            world.topic.append([[], second])
+            world.land([[], second], 100, topic_id=world.topic.id())
+            world.bronze.run(world.event, PARTITIONS)
+        overwrite(*arguments, **named)
+
+    monkeypatch.setattr(commit, "overwrite", racing)
+    with pytest.raises(Refused):
+        world.stream.take(world.event, PARTITIONS)
+    assert world.positions() == [5 * begun, len(second)]
+    world.follow()
     assert bronze_rows(world.spark, world.event) == bronze_expected(sent)
 
 
@@ -283,6 +314,7 @@ def test_a_stream_that_is_killed_at_any_moment_loses_nothing_and_adds_nothing_tw
         db.execute("ROLLBACK")
     torn = sum(world.positions())
     assert 0 < torn < all_of_it, "not killed in the middle"
+    program = Program(tmp_path, environment, folder, kafka)
     with program.running():
         silver = tables.silver(world.event)
         program.until(

@@ -14,7 +14,7 @@ from dataforge.errors import Fatal
 from lake import commit, objects, tables
 from lake.failures import Refused, named
 from lake.landing import Bucket, Landed, next_objects
-from lake.position import Head, Place, beyond, head
+from lake.position import Head, Place, beyond, head, since
 from lake.schema import quoted
 from lake.transforms.accept import Run, accepted, folded, folded_in_order, runs
 from lake.transforms.bronze import bronze_rows
@@ -101,8 +101,8 @@ class Bronze:
                 self.say(f"{table.name}: judged {run.partition}/{run.gap} claims raw offsets nobody has judged")
         moved = places_after(now, parts, found)
         rows = bronze_rows(stamped(accepted(records(objects.JUDGED), found)), event.contract)
-        positions = {partition: now.at(partition).position for partition in moved}
-        where = beyond(positions, quoted("partition"), "judged_offset")
+        # Of every partition: the position that is committed is the whole table's, so a commit of others refuses it too.
+        where = since(now, quoted("partition"), "judged_offset")
         commit.overwrite(rows, table, where, now, {**now.places, **moved}, in_order=in_order)
         return moved
 
