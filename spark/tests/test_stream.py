@@ -13,7 +13,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +41,9 @@ from logs import Topic
 from orders import PARTITIONS, SMALL, Sent, drawn, judged, orders_domain, parts
 from test_lake import ALL, World, bronze_expected, bronze_rows, demand
 
-WITHIN_S = 120
+WITHIN_S = 300
+_LOOK_S = 0.1
+_MANY = 10**9
 
 
 @pytest.fixture(scope="session")
@@ -278,6 +280,7 @@ class Program:
             assert self._running is not None
             assert self._running.poll() is None, self._log.read_text()[-5_000:]
             assert time.monotonic() < deadline, f"not within {WITHIN_S} s: {what}\n{self._log.read_text()[-5_000:]}"
+            time.sleep(_LOOK_S)
 
     def get(self, path: str) -> tuple[int, str]:
         try:
@@ -298,54 +301,86 @@ def test_a_stream_that_is_killed_at_any_moment_loses_nothing_and_adds_nothing_tw
     logs = logs_of(sent)
     world.topic.create()
     world.topic.append(logs)
-    catalog = Path(environment["DATAFORGE_LAKE_CATALOG"])
     program = Program(tmp_path, environment, folder, kafka, DATAFORGE_LAKE_COMMIT_ROWS="30")
-    rnd, all_of_it = random.Random(27), sum(map(len, logs))
-    for _ in range(2):
-        with program.running():
-            before, more = sum(world.positions()), 30 * rnd.randint(1, 4)
-            program.until(lambda due=before + more: sum(world.positions()) >= due, "commits")
-    with program.running(), closing(sqlite3.connect(catalog, timeout=30, isolation_level=None)) as db:
-        begun = sum(world.positions())
-        program.until(lambda: sum(world.positions()) > begun, "a commit")
-        db.execute("BEGIN IMMEDIATE")  # from now on no commit can be finished
-        program.until(lambda: uncommitted(world, db), "a commit that waits for the catalog")
-        program.kill()
-        db.execute("ROLLBACK")
-    torn = sum(world.positions())
-    assert 0 < torn < all_of_it, "not killed in the middle"
+    catalog = Catalog(world, Path(environment["DATAFORGE_LAKE_CATALOG"]))
+    with program.running():
+        commits = random.Random(27).randint(2, 4)
+        program.until(lambda: catalog.changes() >= commits, f"{commits} commits")
+    first, all_of_it = sum(world.positions()), sum(map(len, logs))
+    with program.running():
+        seen = catalog.changes()
+        program.until(lambda: catalog.changes() > seen, "a commit")
+        with catalog.held():  # from now on no commit can be finished
+            program.until(catalog.awaited, "a commit that waits for the catalog")
+            program.kill()
+    assert 0 < first < sum(world.positions()) < all_of_it, "not killed in the middle"
     program = Program(tmp_path, environment, folder, kafka)
     with program.running():
         silver = tables.silver(world.event)
-        program.until(
-            lambda: sum(place.position for place in head(spark, silver).places.values()) == all_of_it, "the log's end"
-        )
+
+        def all_there() -> bool:
+            return (
+                tables.exists(spark, silver)
+                and sum(place.position for place in head(spark, silver).places.values()) == all_of_it
+            )
+
+        program.until(lambda: catalog.changed() and all_there(), "the log's end")
         assert program.stop() == 0
     world.gold.run(world.event)
     demand(world, sent)
 
 
-def uncommitted(world: Following, db: sqlite3.Connection) -> bool:
-    """A table's next metadata is in the store, and the catalog does not name it."""
-    named = {
-        row[0].partition("://")[2].partition("/")[2]
-        for row in db.execute("SELECT metadata_location FROM iceberg_tables")
-    }
-    seen = {one.rpartition("/")[0]: one for one in named}
+class Catalog:
+    """The commits of one domain, seen from outside: each names another metadata file."""
 
-    async def look() -> set[str]:
-        store = Bucket.of(world.settings).store()
-        await store.open()
+    def __init__(self, world: Following, file: Path) -> None:
+        self._world = world
+        self._db = sqlite3.connect(file, timeout=30, isolation_level=None)
+        self._seen: set[str] = set()
+        self._began = len(self._named())
+
+    def changes(self) -> int:
+        """So many were seen; others may have come between two looks."""
+        self._seen |= set(self._named())
+        return len(self._seen) - self._began
+
+    def changed(self) -> bool:
+        """Since the last look."""
+        before = len(self._seen)
+        return self.changes() + self._began > before
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        self._db.execute("BEGIN IMMEDIATE")
         try:
-            prefix = f"lake/{world.event.contract.domain}/"
-            return {key async for key in store.list(prefix, "") if key.endswith(".metadata.json")}
+            yield
         finally:
-            await store.close()
+            self._db.execute("ROLLBACK")
 
-    written = asyncio.run(look())
-    return any(
-        _number(key) > _number(seen[key.rpartition("/")[0]]) for key in written if key.rpartition("/")[0] in seen
-    )
+    def awaited(self) -> bool:
+        """A table's next metadata is in the store, and the catalog does not name it."""
+        newest = {folder: _number(key) for folder, key in ((_folder(key), key) for key in self._named())}
+
+        async def written() -> list[str]:
+            store = Bucket.of(self._world.settings).store()
+            await store.open()
+            try:
+                prefix = f"lake/{self._world.event.contract.domain}/"
+                return [key async for key in store.list(prefix, "") if key.endswith(".metadata.json")]
+            finally:
+                await store.close()
+
+        return any(_number(key) > newest.get(_folder(key), _MANY) for key in asyncio.run(written()))
+
+    def _named(self) -> list[str]:
+        """Keys of the current metadata files."""
+        query = "SELECT metadata_location FROM iceberg_tables WHERE table_namespace = ?"
+        rows = self._db.execute(query, (self._world.event.contract.domain,)).fetchall()
+        return [location.partition("://")[2].partition("/")[2] for (location,) in rows]
+
+
+def _folder(key: str) -> str:
+    return key.rpartition("/")[0]
 
 
 def _number(key: str) -> int:
