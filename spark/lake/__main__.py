@@ -14,14 +14,17 @@ import msgspec
 from dataforge.errors import DataForgeError
 from dataforge.runtime.settings import load_settings
 
-from lake.app import ALL, JOBS, build
+from lake.app import ALL, JOBS, build, stream
 from lake.settings import LakeSettings
 
 
 def main(arguments: Sequence[str]) -> int:
     asked = _parser().parse_args(arguments)
+    settings = load_settings(LakeSettings)
     try:
-        lake = build(load_settings(LakeSettings), asked.domain)
+        if asked.command == "stream":
+            stream(settings, asked.domain, asked.gold_every)
+        lake = build(settings, asked.domain)
         match asked.command:
             case "run":
                 _write(lake.run(asked.job))
@@ -42,6 +45,8 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True)
     run = commands.add_parser("run", help="Run a job for every event, up to what is there now.")
     run.add_argument("job", choices=(*JOBS, ALL))
+    follow = commands.add_parser("stream", help="Follow the judged logs until told to stop.")
+    follow.add_argument("--gold-every", type=float, metavar="SECONDS", help="Bring gold along; left out: not at all.")
     commands.add_parser("status", help="What is in the tables, and how much of the log.")
     agree = commands.add_parser("agree", help="Hold gold against the live numbers.")
     agree.add_argument("--json", type=Path, help="Write the report here instead of to standard output.")

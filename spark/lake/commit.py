@@ -12,8 +12,9 @@ from lake.position import PROPERTY, Head, Places, write
 from lake.tables import Table
 
 
-def overwrite(rows: DataFrame, table: Table, where: str, head: Head, places: Places) -> None:
+def overwrite(rows: DataFrame, table: Table, where: str, head: Head, places: Places, *, in_order: bool = False) -> None:
     """Replace what `where` names, which must be whole files or nothing, by `rows`; from now on it is at `places`.
+    Rows that are `in_order` are written where they are, without being distributed and sorted as the table says.
 
     *Guarantees*: all or nothing; refused (an error of Spark's) where, since `head`, another commit has added or
     removed rows that `where` names. Two writers from one head cannot both bring their rows.
@@ -21,6 +22,8 @@ def overwrite(rows: DataFrame, table: Table, where: str, head: Head, places: Pla
     writer = rows.writeTo(table.name).option(f"snapshot-property.{PROPERTY}", write(places))
     if head.snapshot is not None:
         writer = writer.option("validate-from-snapshot-id", str(head.snapshot))
+    if in_order:
+        writer = writer.option("use-table-distribution-and-ordering", "false").option("fanout-enabled", "true")
     writer.option("isolation-level", "serializable").overwrite(F.expr(where))
 
 

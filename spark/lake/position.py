@@ -92,3 +92,10 @@ def beyond(positions: Mapping[int, int], partition: str, offset: str) -> str:
     """SQL: the rows at or beyond `positions`, of these partitions."""
     clauses = [f"({partition} = {p} AND {offset} >= {at}L)" for p, at in sorted(positions.items())]
     return " OR ".join(clauses) or "false"
+
+
+def since(head: Head, partition: str, offset: str) -> str:
+    """SQL: every row that a table at this head cannot have: beyond its place in whatever partition."""
+    positions = {p: place.position for p, place in head.places.items()}
+    known = ", ".join(map(str, sorted(positions)))
+    return f"{beyond(positions, partition, offset)} OR {partition} NOT IN ({known})" if positions else "true"

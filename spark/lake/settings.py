@@ -33,6 +33,9 @@ class LakeSettings(ServiceSettings):
     lake_commit_rows: int = Field(
         default=1_000_000, ge=1, description="Rows, about, that one commit of bronze or silver takes at most"
     )
+    lake_interval_s: float = Field(
+        default=5, gt=0, description="The stream looks at the logs this often; where it is behind it does not wait"
+    )
 
     @property
     def warehouse(self) -> str:

@@ -205,7 +205,14 @@ def parts(sent: Sequence[Sent]) -> list[list[Sent]]:
 
 
 async def land(
-    store: ObjectStore, topic: str, partition: int, log: Sequence[LogRecord], size: int, *, after: int = 0
+    store: ObjectStore,
+    topic: str,
+    partition: int,
+    log: Sequence[LogRecord],
+    size: int,
+    *,
+    after: int = 0,
+    topic_id: str = TOPIC_ID,
 ) -> None:
     """The records from offset `after` on as objects of `size` records, as landing-worker writes them."""
     chain = Chain(store, topic, partition)
@@ -216,7 +223,7 @@ async def land(
         for _ in acceptance.accepted(run):
             pass
         footer = describe(
-            run, topic=topic, partition=partition, topic_id=TOPIC_ID, start=run[0].offset, following=run[-1].offset + 1,
+            run, topic=topic, partition=partition, topic_id=topic_id, start=run[0].offset, following=run[-1].offset + 1,
             accepted_next=acceptance.next,
         )  # fmt: skip
         assert await store.put_if_absent(chain.key(run[0].offset), encode(run, footer))

@@ -1,19 +1,22 @@
 """The fold over a DataFrame accepts what the platform's own fold accepts, whatever the log looks like."""
 
 from collections.abc import Sequence
+from functools import reduce
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pyspark.sql import SparkSession
+from pyspark.sql import DataFrame, SparkSession
 
+from dataforge.errors import Fatal
 from dataforge.stream.judged import HEADER, Acceptance, Verdict, pack
 from dataforge.stream.records import LogRecord
 
 from lake.objects import JUDGED
-from lake.transforms.accept import accepted, folded, runs
+from lake.transforms.accept import accepted, folded, folded_in_order, runs
 from lake.transforms.stamp import placed, stamped
 
+_BATCH = "spark.sql.execution.arrow.maxRecordsPerBatch"
 _SCHEMA = ", ".join(f"{name} {kind}" for name, kind in JUDGED.items())
 
 
@@ -63,6 +66,29 @@ def test_it_accepts_what_the_platform_accepts(spark: SparkSession, logs: list[li
         if log:
             assert next(run.next for run in found if run.partition == partition) == acceptance.next
     assert kept == expected
+
+
+@given(st.lists(judged_logs().filter(len), min_size=1, max_size=4), st.integers(0, 6))
+def test_folded_where_it_is_read_it_comes_to_the_same(spark: SparkSession, logs: list[list[LogRecord]], following: int):
+    frames = [
+        spark.createDataFrame([(p, *row[1:]) for row in rows([log])], _SCHEMA).coalesce(1) for p, log in enumerate(logs)
+    ]
+    judged, before = placed(reduce(DataFrame.unionAll, frames)), dict.fromkeys(range(len(logs)), following)
+    spark.conf.set(_BATCH, "7")
+    try:
+        assert sorted(runs(folded_in_order(judged, before))) == sorted(runs(folded(judged, before)))
+    finally:
+        spark.conf.unset(_BATCH)
+
+
+def test_what_is_not_in_order_is_not_folded_where_it_is_read(spark: SparkSession):
+    log = [LogRecord(n, 0, None, b"", [(HEADER, pack(Verdict.VALID, n, n, 0, 7, 0, bytes(16)))]) for n in range(4)]
+    for shuffled, problem in ((rows([log])[::-1], "in their order"), (rows([log, log]), "in their order")):
+        with pytest.raises(Exception, match=problem):
+            runs(folded_in_order(placed(spark.createDataFrame(shuffled, _SCHEMA).coalesce(1)), {}))
+    torn = spark.createDataFrame(rows([log]), _SCHEMA).repartition(2, "offset")
+    with pytest.raises(Fatal, match="in more than one task"):
+        runs(folded_in_order(placed(torn.sortWithinPartitions("offset")), {}))
 
 
 @given(judged_logs(), st.data())

@@ -24,6 +24,9 @@ class ServiceSpec(msgspec.Struct, frozen=True):
     """Preferred port it serves users on; 0: it serves nobody."""
     admin_port: int = 0
     instances: int = 1
+    arguments: tuple[str, ...] = ()
+    environment: Literal["product", "lake"] = "product"
+    """Whose interpreter and packages it runs with."""
 
 
 SERVICES = (
@@ -33,6 +36,10 @@ SERVICES = (
     ServiceSpec("query-api", "query_api", port=18080, admin_port=19104),
     ServiceSpec("ws-gateway", "ws_gateway", port=18081, admin_port=19105),
 )
+
+LAKE = ServiceSpec("lake", "lake", admin_port=19106, arguments=("stream",), environment="lake")
+OPTIONAL = (LAKE,)
+"""Run where they are asked for."""
 
 
 class Wanted(msgspec.Struct, frozen=True):

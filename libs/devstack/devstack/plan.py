@@ -1,4 +1,4 @@
-"""From what is wanted to the programs that run: ports, endpoints, environment. Pure but for the jar cache."""
+"""From what is wanted to the programs that run: ports, endpoints, environment. Pure but for what is cached."""
 
 import sys
 from collections.abc import Callable, Mapping
@@ -6,6 +6,7 @@ from functools import partial
 from pathlib import Path
 
 from devstack.jars import Progress, class_path, lock_of
+from devstack.lake import jobs as lake
 from devstack.model import Endpoints, ServiceSpec, Wanted
 from devstack.paths import StackPaths
 from devstack.program import Program, http_ok
@@ -88,11 +89,28 @@ def services(
         env = {k: v for k, v in env.items() if not k.startswith("AWS_")} | {"AWS_EC2_METADATA_DISABLED": "true"}
     common = {**env, **_LOOPBACK, **reach.service_env(wanted.domains), **wanted.env, "PYTHONUNBUFFERED": "1"}
     common["DATAFORGE_DOMAIN_CONTENT"] = str(wanted.domain_content)  # read by nobody: a change of it is a restart
-    return [_service(spec, name, paths, ports, common) for spec in wanted.services for name in instances(spec)]
+    return [
+        _service(spec, name, paths, ports, python, {**common, **more})
+        for spec in wanted.services
+        for python, more in [_runtime(spec, paths, env)]
+        for name in instances(spec)
+    ]
+
+
+def _runtime(spec: ServiceSpec, paths: StackPaths, env: Mapping[str, str]) -> tuple[str, dict[str, str]]:
+    """Interpreter, and further environment."""
+    if spec.environment == "lake":
+        return str(lake.python()), lake.own_environment(paths, lake.jars(), env)
+    return sys.executable, {}
 
 
 def _service(
-    spec: ServiceSpec, name: str, paths: StackPaths, ports: Mapping[str, int], common: Mapping[str, str]
+    spec: ServiceSpec,
+    name: str,
+    paths: StackPaths,
+    ports: Mapping[str, int],
+    python: str,
+    common: Mapping[str, str],
 ) -> Program:
     admin = ports[f"{name}:admin"]
     own = {"DATAFORGE_INSTANCE": name, "DATAFORGE_ADMIN_PORT": str(admin)}
@@ -100,7 +118,7 @@ def _service(
         own["DATAFORGE_PORT"] = str(ports[name])
     return Program(
         name=name,
-        command=(sys.executable, "-m", spec.module),
+        command=(python, "-m", spec.module, *spec.arguments),
         env={**common, **own},
         folder=paths.of(name),
         log=paths.log(name),

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import NamedTuple
 
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
@@ -12,6 +13,7 @@ from dataforge.errors import Fatal
 
 from lake import tables
 from lake.commit import moving_to
+from lake.failures import Refused, named
 from lake.position import Head, Place, head, within
 from lake.schema import REPLACED, quoted
 from lake.transforms.enrich import enriched
@@ -19,6 +21,14 @@ from lake.transforms.first import ORDER, earliest
 from lake.transforms.typed import typed
 
 _NEW = "df_new_rows"
+
+
+class Step(NamedTuple):
+    """What a part of a run did."""
+
+    commits: int
+    left: int
+    """Records that are there and not yet taken."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,26 +44,37 @@ class Silver:
 
     def run(self, event: EventType) -> int:
         """Take all that bronze holds beyond silver's position. Returns how many commits it took. *Raises* `Fatal`."""
-        source, table = tables.bronze(event.contract), tables.silver(event)
-        if not tables.exists(self.spark, source):
-            return 0
-        tables.ensure(self.spark, table)
-        bronze = head(self.spark, source)
         commits = 0
         while True:
-            now = head(self.spark, table)
+            try:
+                step = self.step(event)
+            except Refused as refused:  # it has got something from elsewhere meanwhile: go on from there
+                self.say(f"{event.contract.name}: {refused}")
+                continue
+            commits += step.commits
+            if not step.left:
+                return commits
+
+    def step(self, event: EventType) -> Step:
+        """Take one portion, in one commit. *Raises* `Fatal`, `Transient`, `Refused`."""
+        source, table = tables.bronze(event.contract), tables.silver(event)
+        with named():
+            if not tables.exists(self.spark, source):
+                return Step(0, 0)
+            tables.ensure(self.spark, table)
+            bronze, now = head(self.spark, source), head(self.spark, table)
             moved = portion(now, bronze, self.commit_rows)
             if not moved:
-                return commits
+                return Step(0, 0)
             positions = {partition: now.at(partition).position for partition in moved}
             where = within(positions, moved, quoted("partition"), "judged_offset")
             valid = at(self.spark, source, bronze).where(f"({where}) AND verdict = 'valid'")
             places = {**now.places, **{partition: Place(end) for partition, end in moved.items()}}
             rows = enriched(earliest(typed(valid, event.contract)), event)
             moving_to(self.spark, places, partial(merge, rows, table))
-            demand_moved(table, head(self.spark, table), moved)
-            commits += 1
+            demand_moved(table, now, head(self.spark, table))
             self.say(f"{table.name}: to {', '.join(f'{p}: {end:,}' for p, end in sorted(moved.items()))}")
+            return Step(1, sum(bronze.at(partition).position - end for partition, end in moved.items()))
 
 
 def portion(now: Head, source: Head, rows: int) -> dict[int, int]:
@@ -63,9 +84,9 @@ def portion(now: Head, source: Head, rows: int) -> dict[int, int]:
     return {p: end for p, end in ends.items() if end > now.at(p).position}
 
 
-def demand_moved(table: tables.Table, now: Head, moved: Mapping[int, int]) -> None:
+def demand_moved(table: tables.Table, before: Head, after: Head) -> None:
     """*Raises* `Fatal` where a commit came without its position: else the same portion would be taken for ever."""
-    if any(now.at(partition).position < end for partition, end in moved.items()):
+    if after.places == before.places:
         raise Fatal(f"{table.name}: a commit lost its position; is PYSPARK_PIN_THREAD false? It has to be true")
 
 

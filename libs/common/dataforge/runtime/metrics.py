@@ -60,6 +60,15 @@ LABEL_OVERFLOW = Counter(
 )
 CORRECTIONS = Counter("dataforge_corrections", "Corrections from the lake, by what became of them.", ("outcome",))
 
+# --- the lake's stream ---
+LAKE_COMMITS = Counter("dataforge_lake_commits", "Commits to tables of the lake.", ("event", "layer"))
+LAKE_SECONDS = Histogram(
+    "dataforge_lake_seconds",
+    "Time of the work that ends with one.",
+    ("event", "layer"),
+    buckets=(0.5, 1, 2.5, 5, 10, 30, 60, 120, 300),
+)
+
 # --- ws-gateway ---
 WS_CLIENTS = Gauge("dataforge_ws_clients", "WebSocket connections open.")
 WS_SUBSCRIPTIONS = Gauge("dataforge_ws_subscriptions", "Subscriptions open.")

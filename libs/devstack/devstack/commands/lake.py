@@ -1,5 +1,6 @@
-"""`dataforge lake run`, `status`, `agree`: the lakehouse's jobs beside a running stack."""
+"""`dataforge lake run`, `stream`, `status`, `agree`: the lakehouse's jobs beside a running stack."""
 
+import os
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -10,8 +11,8 @@ from rich.console import Console
 from rich.table import Table
 
 from devstack.commands.options import Data, Json, data_dir
-from devstack.errors import StackError, UsageError
-from devstack.lake.jobs import environment, jars, lake, python
+from devstack.errors import UsageError
+from devstack.lake.jobs import asked, environment, jars, python
 from devstack.settings import inherited
 from devstack.stack import Stack
 
@@ -50,16 +51,31 @@ def run(
 
 
 @app.command()
+def stream(
+    domain: _Domain = None,
+    gold_every: Annotated[float | None, typer.Option(help="Bring gold along too, this often (s).")] = None,
+    data: Data = None,
+) -> None:
+    """Follow the judged logs into bronze and silver, until Ctrl-C. Or have the stack run it: `up --with lake`."""
+    interpreter, env = _reached(data)
+    more = [*_of(domain), *(["--gold-every", str(gold_every)] if gold_every is not None else [])]
+    command = [str(interpreter), "-m", "lake", "stream", *more]
+    os.execve(interpreter, command, env)  # noqa: S606 - this process becomes it, and Ctrl-C is its own to hear
+
+
+@app.command()
 def status(domain: _Domain = None, data: Data = None, json: Json = False) -> None:
-    """What is in the tables, and how much of the judged log."""
+    """What is in the tables, how far behind the judged log, and how fast they grow."""
     answer = _asked(["status"], domain, data)
     if json:
         sys.stdout.write(answer)
         return
-    table = Table("event", "layer", "rows", "last commit", "next judged offset by partition")
+    table = Table("event", "layer", "rows", "last commit", "behind", "rows/s", "next judged offset by partition")
     for row in msgspec.json.decode(answer):
         positions = " ".join(f"{partition}:{offset:,}" for partition, offset in row["positions"].items())
-        table.add_row(row["event"], row["layer"], f"{row['records']:,}", row["committed"] or "none", positions)
+        behind = "unknown" if row["lag"] is None else f"{row['lag']:,}"
+        numbers = (f"{row['records']:,}", row["committed"] or "none", behind, f"{row['rows_per_s']:,.0f}")
+        table.add_row(row["event"], row["layer"], *numbers, positions)
     Console().print(table)
 
 
@@ -94,12 +110,16 @@ def _show(report: dict[str, Any], console: Console) -> None:
 
 def _asked(arguments: list[str], domain: str | None, data: Path | None, *, fails_by_answering: bool = False) -> str:
     """What the lake answers. *Raises* `StackError` where it does not."""
+    interpreter, env = _reached(data)
+    return asked([*arguments, *_of(domain)], env, interpreter, fails_by_answering=fails_by_answering)
+
+
+def _of(domain: str | None) -> list[str]:
+    return ["--domain", domain] if domain else []
+
+
+def _reached(data: Path | None) -> tuple[Path, dict[str, str]]:
+    """The lake's interpreter, and its environment beside a running stack. *Raises* `StackError`."""
     stack = Stack.attach(data_dir(data))
-    interpreter = python()
     with Console(stderr=True).status("fetching the lake's jars"):
-        class_path = jars()
-    env = environment(stack.endpoints(), stack.state().domains, stack.paths, class_path, inherited())
-    ended = lake([*arguments, *(["--domain", domain] if domain else [])], env, interpreter)
-    if ended.returncode and not (fails_by_answering and ended.stdout):
-        raise StackError("the lake's job failed: its last words are above")
-    return ended.stdout
+        return python(), environment(stack.endpoints(), stack.state().domains, stack.paths, jars(), inherited())

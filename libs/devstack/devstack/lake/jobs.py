@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from devstack.environments import interpreter
+from devstack.errors import StackError
 from devstack.jars import Progress, class_path
 from devstack.model import Endpoints
 from devstack.paths import StackPaths, repo_root
@@ -38,15 +39,28 @@ def environment(
     if reach.s3_endpoint:
         env = {name: value for name, value in env.items() if not name.startswith("AWS_")}
         env["AWS_EC2_METADATA_DISABLED"] = "true"
-    packages = (SPARK, repo_root() / "libs" / "common")
-    return env | reach.service_env(domains) | {
-        "PYTHONPATH": os.pathsep.join(map(str, packages)),
-        "DATAFORGE_LAKE_CATALOG": env.get("DATAFORGE_LAKE_CATALOG", str(paths.of("lake") / "catalog.db")),
+    return env | reach.service_env(domains) | own_environment(paths, jars, env)
+
+
+def own_environment(paths: StackPaths, jars: str, inherited: Mapping[str, str]) -> dict[str, str]:
+    """What it reads and no service does. Pure."""
+    catalog = inherited.get("DATAFORGE_LAKE_CATALOG", str(paths.of("lake") / "catalog.db"))
+    return {
+        "PYTHONPATH": os.pathsep.join(map(str, (SPARK, repo_root() / "libs" / "common"))),
+        "DATAFORGE_LAKE_CATALOG": catalog,
         "DATAFORGE_LAKE_JARS": jars,
-    }  # fmt: skip
+    }
 
 
 def lake(arguments: Sequence[str], env: Mapping[str, str], python: Path) -> subprocess.CompletedProcess[str]:
     """Run it to its end. What it says while it works goes to standard error; its answer is in the result."""
     command = [str(python), "-m", "lake", *arguments]
     return subprocess.run(command, env=dict(env), stdout=subprocess.PIPE, text=True, check=False)
+
+
+def asked(arguments: Sequence[str], env: Mapping[str, str], python: Path, *, fails_by_answering: bool = False) -> str:
+    """What the lake answers. *Raises* `StackError` where it does not."""
+    ended = lake(arguments, env, python)
+    if ended.returncode and not (fails_by_answering and ended.stdout):
+        raise StackError("the lake's job failed: its last words are above")
+    return ended.stdout
