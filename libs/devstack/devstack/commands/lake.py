@@ -1,4 +1,4 @@
-"""`dataforge lake run`, `status`, `agree`: the lakehouse's jobs beside a running stack."""
+"""`dataforge lake run`, `status`, `agree`, `nightly`, `alert`: the lakehouse's jobs beside a running stack."""
 
 import sys
 from pathlib import Path
@@ -9,6 +9,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from devstack.commands.nightly import alert, nightly
 from devstack.commands.options import Data, Json, data_dir
 from devstack.errors import StackError, UsageError
 from devstack.lake.jobs import environment, jars, lake, python
@@ -16,6 +17,8 @@ from devstack.settings import inherited
 from devstack.stack import Stack
 
 app = typer.Typer(no_args_is_help=True)
+app.command()(nightly)
+app.command()(alert)
 
 JOBS = ("bronze", "silver", "gold", "all")
 _Domain = Annotated[str | None, typer.Option(help="One domain; all of the stack's where left out.")]
