@@ -63,7 +63,7 @@ def task(pipeline: Pipeline, step: Step) -> BashOperator:
         bash_command=shell(*step.run),
         retries=step.retries,
         retry_delay=timedelta(seconds=step.backoff_s),
-        retry_exponential_backoff=True,
+        retry_exponential_backoff=2.0,
         max_retry_delay=timedelta(seconds=BACKOFF_MOST_S),
         execution_timeout=timedelta(seconds=step.timeout_s),
         on_failure_callback=lambda context: alert(pipeline.name, context),

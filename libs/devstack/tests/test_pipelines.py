@@ -1,6 +1,7 @@
 """Pipelines run here: real children that fail, hang and are killed, and a runner that is."""
 
 import asyncio
+import io
 import json
 import os
 import signal
@@ -12,7 +13,7 @@ from typing import Any
 
 import psutil
 import pytest
-from a_run import STEP
+from rich.console import Console
 from typer.testing import CliRunner
 
 from dataforge import alerts
@@ -20,6 +21,7 @@ from dataforge.pipelines import Pipeline, Step, read_pipelines
 from dataforge.stream.range_reader import RangeReader
 from dataforge.stream.records import TopicPartition
 
+from a_run import STEP
 from devstack.cli import build
 from devstack.errors import StackError, UsageError
 from devstack.paths import StackPaths, repo_root
@@ -27,6 +29,7 @@ from devstack.pipelines.alert import failure, outcome
 from devstack.pipelines.attempt import attempt
 from devstack.pipelines.report import Report, StepReport
 from devstack.pipelines.run import Run, chosen, planned
+from devstack.pipelines.show import shown
 from devstack.processes import ProcessId
 from devstack.stack import Stack
 
@@ -226,6 +229,20 @@ def test_every_command_of_the_definition_is_one_there_is(step: Step, tmp_path: P
     done = CliRunner().invoke(build(step.run), list(step.run))
     assert isinstance(done.exception, StackError), done.output
     assert "no stack runs" in str(done.exception)
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+def test_a_person_sees_every_step_what_became_of_it_and_its_last_words(tmp_path: Path, terminal: bool):
+    broken = Step("broken", ("fails", "9", str(tmp_path / "attempts")), retries=1, **_REST)
+    pipeline = pipeline_of(
+        Step("first", ("works",), **_REST), broken, Step("after", ("works",), needs=("broken",), **_REST)
+    )
+    report, output = planned(pipeline), io.StringIO()
+    with shown(Console(file=output, force_terminal=terminal, width=100), pipeline, report) as watch:
+        Run(pipeline, StackPaths(tmp_path), os.environ, watch, STEP).happen(report)
+    said = output.getvalue()
+    for word in ("first", "done", "broken", "failed", "attempt 2", "after", "skipped"):
+        assert word in said
 
 
 def test_a_pipeline_that_is_not_there_is_named_with_those_that_are():

@@ -13,7 +13,7 @@ from rich.markup import escape
 from dataforge.errors import DataForgeError
 
 from devstack.commands.options import Bootstrap, Data, data_dir, kafka_of
-from devstack.errors import UsageError
+from devstack.errors import StackError, UsageError
 from devstack.pipelines import alert as alerts
 from devstack.pipelines.report import Report, StepReport
 from devstack.pipelines.run import Run, chosen, planned
@@ -78,11 +78,11 @@ def _tell(report: Report, kafka: str, console: Console) -> None:
     """On alerts.v1. What a run did stays done where that is away: it is said here then."""
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
     due = alerts.outcome(report, alerts.now_ms())
+    if due is not None:
+        console.print(f"[red]{escape(due.message)}[/]\n{escape(due.what_to_do)}", highlight=False, soft_wrap=True)
     try:
-        if due is None:
-            asyncio.run(alerts.settle(kafka, report.pipeline))
-        else:
-            console.print(f"[red]{escape(due.message)}[/]\n{escape(due.what_to_do)}", highlight=False, soft_wrap=True)
-            asyncio.run(alerts.send(kafka, due))
+        if not kafka:
+            raise StackError("this stack runs no Kafka")
+        asyncio.run(alerts.send(kafka, due) if due is not None else alerts.settle(kafka, report.pipeline))
     except DataForgeError as error:
         console.print(f"[yellow]alerts.v1 does not know: {escape(str(error))}[/]", highlight=False, soft_wrap=True)
