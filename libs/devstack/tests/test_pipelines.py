@@ -22,9 +22,10 @@ from dataforge.stream.range_reader import RangeReader
 from dataforge.stream.records import TopicPartition
 
 from a_run import STEP
+from devstack import orchestration
 from devstack.cli import build
 from devstack.errors import StackError, UsageError
-from devstack.paths import StackPaths, repo_root
+from devstack.paths import StackPaths
 from devstack.pipelines.alert import failure, outcome
 from devstack.pipelines.attempt import attempt
 from devstack.pipelines.report import Report, StepReport
@@ -33,7 +34,7 @@ from devstack.pipelines.show import shown
 from devstack.processes import ProcessId
 from devstack.stack import Stack
 
-DEFINITION = repo_root() / "orchestration" / "pipelines.yaml"
+DEFINITION = orchestration.ORCHESTRATION / "pipelines.yaml"
 RUN = [sys.executable, str(Path(__file__).with_name("a_run.py"))]
 _REST: Any = {"why": "a test", "backoff_s": 0.001}
 
@@ -243,6 +244,13 @@ def test_a_person_sees_every_step_what_became_of_it_and_its_last_words(tmp_path:
     said = output.getvalue()
     for word in ("first", "done", "broken", "failed", "attempt 2", "after", "skipped"):
         assert word in said
+
+
+def test_airflows_lock_pins_everything_by_content_and_names_no_index():
+    lines = (orchestration.ORCHESTRATION / "requirements.lock").read_text().splitlines()
+    assert not [line for line in lines if "://" in line or line.startswith("-")]
+    pins = [line for line in lines if line and line[0] not in " #"]
+    assert all("==" in pin and pin.endswith("\\") for pin in pins), "each is followed by its hashes"
 
 
 def test_a_pipeline_that_is_not_there_is_named_with_those_that_are():
