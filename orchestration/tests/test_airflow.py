@@ -47,10 +47,9 @@ class Airflow:
     """Its command line over a metadata database of its own, in a home of its own."""
 
     def __init__(self, home: Path) -> None:
-        self._bin = orchestration.python().parent
+        self._python = orchestration.python()
         mine = {name: value for name, value in os.environ.items() if not name.startswith(("AIRFLOW_", "PYTHON"))}
         self.env = mine | {
-            "PATH": f"{self._bin}{os.pathsep}{os.environ['PATH']}",
             "PYTHONPATH": str(repo_root() / "libs" / "common"),
             "AIRFLOW_HOME": str(home),
             "AIRFLOW__CORE__DAGS_FOLDER": str(DAGS),
@@ -58,12 +57,12 @@ class Airflow:
             "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{home}/airflow.db",
             "AIRFLOW__USAGE_DATA_COLLECTION__ENABLED": "False",
         }
-        self.call("airflow", "db", "migrate")
+        self.call("-m", "airflow", "db", "migrate")
 
-    def run(self, *command: str, **env: str) -> subprocess.CompletedProcess[str]:
-        """Errors are part of what it says."""
+    def run(self, *arguments: str, **env: str) -> subprocess.CompletedProcess[str]:
+        """Of its interpreter. Errors are part of what it says."""
         return subprocess.run(
-            [str(self._bin / command[0]), *command[1:]],
+            [str(self._python), *arguments],
             env=self.env | env,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -71,13 +70,13 @@ class Airflow:
             check=False,
         )
 
-    def call(self, *command: str, **env: str) -> str:
-        done = self.run(*command, **env)
+    def call(self, *arguments: str, **env: str) -> str:
+        done = self.run(*arguments, **env)
         assert done.returncode == 0, done.stdout[-8000:]
         return done.stdout
 
     def structure(self, **env: str) -> dict[str, Any]:
-        said = self.call("python", str(Path(__file__).with_name("structure.py")), str(DAGS), **env)
+        said = self.call(str(Path(__file__).with_name("structure.py")), str(DAGS), **env)
         found = json.loads(said.splitlines()[-1])
         assert found["errors"] == {}
         return found["dags"]
@@ -153,7 +152,7 @@ def test_both_runners_have_the_same_steps_order_and_limits(airflow: Airflow):
 
 @pytest.mark.parametrize("pipeline", ["nightly", "hourly"])
 def test_a_pipeline_goes_through_beside_a_stack(airflow: Airflow, stack: Stack, pipeline: str):
-    said = airflow.call("airflow", "dags", "test", f"dataforge_{pipeline}", **beside(stack))
+    said = airflow.call("-m", "airflow", "dags", "test", f"dataforge_{pipeline}", **beside(stack))
     if pipeline == "nightly":
         agreed = re.search(r"(\d+) compared, (\d+) equal, \d+ corrected, \d+ explained, (\d+) unexplained", said)
         assert agreed is not None, said[-8000:]
@@ -174,7 +173,7 @@ def test_a_task_that_fails_is_tried_again_and_in_the_end_alerted(airflow: Airflo
         )
 
     write(f"toy, fails, '99', {tmp_path}/broken")
-    failed = airflow.run("airflow", "dags", "test", "dataforge_toys", **env)
+    failed = airflow.run("-m", "airflow", "dags", "test", "dataforge_toys", **env)
     assert failed.returncode != 0, failed.stdout[-8000:]
     assert ((tmp_path / "flaky").read_text(), (tmp_path / "broken").read_text()) == ("..", "..")
     [raised] = told(stack, "pipeline_failed/toys")
@@ -183,7 +182,7 @@ def test_a_task_that_fails_is_tried_again_and_in_the_end_alerted(airflow: Airflo
     assert "non-zero exit code 3" in raised.message
 
     write("toy, works")
-    airflow.call("airflow", "dags", "test", "dataforge_toys", **env)
+    airflow.call("-m", "airflow", "dags", "test", "dataforge_toys", **env)
     assert [alert.state for alert in told(stack, "pipeline_failed/toys")] == ["raised", "cleared"]
 
 
