@@ -11,11 +11,11 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 PYPROJECTS := $(wildcard pyproject.toml libs/*/pyproject.toml services/*/pyproject.toml)
 PACKAGES := $(patsubst %/pyproject.toml,%,$(wildcard libs/*/pyproject.toml services/*/pyproject.toml))
-SOURCES := libs services spark $(wildcard tests bench)
+SOURCES := libs services spark orchestration $(wildcard tests bench)
 UV := VIRTUAL_ENV=$(abspath $(VENV)) $(BIN)/uv
 ARGS ?=
 
-.PHONY: help setup demo test it it-docker lint fmt type chaos sim fuzz bench lake-test lock lake-lock clean
+.PHONY: help setup demo test it it-docker lint fmt type chaos sim fuzz bench lake-test orchestration-test lock lake-lock orchestration-lock clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -53,6 +53,11 @@ lake-test: $(STAMP) ## the lake, in its own environment: types, and its jobs ove
 	$(BIN)/basedpyright --project spark --pythonpath $$python && \
 	$$python -m pytest spark/tests $(ARGS)
 
+orchestration-test: $(STAMP) ## Airflow, in its own environment: types, and a run of each pipeline; ARGS goes to pytest
+	python=$$($(BIN)/python -m devstack.orchestration) && \
+	$(BIN)/basedpyright --project orchestration --pythonpath $$python
+	$(BIN)/python -m pytest orchestration/tests $(ARGS)
+
 lint: $(STAMP) ## ruff and the import rules
 	$(BIN)/ruff check $(SOURCES)
 	$(BIN)/ruff format --check $(SOURCES)
@@ -74,10 +79,14 @@ lake-lock: $(VENV)/.uv ## write spark/requirements.lock anew, with the workspace
 	$(BIN)/uv pip compile --quiet --universal --no-header --no-annotate --generate-hashes --python-version 3.11 \
 		-c $$pins spark/requirements.in libs/common/pyproject.toml -o spark/requirements.lock; rm -f $$pins
 
+orchestration-lock: $(VENV)/.uv ## write orchestration/requirements.lock anew
+	$(BIN)/uv pip compile --quiet --universal --no-header --no-annotate --generate-hashes --python-version 3.11 \
+		orchestration/requirements.in -o orchestration/requirements.lock
+
 clean: ## stop the stack, remove .venv and every cache in the tree (data in .dataforge stays)
 	@if [ -x $(BIN)/dataforge ]; then $(BIN)/dataforge down; fi
 	rm -rf $(VENV) .pytest_cache .ruff_cache .hypothesis .import_linter_cache
-	find libs services spark $(wildcard tests) -name __pycache__ -type d -prune -exec rm -rf {} +
+	find libs services spark orchestration $(wildcard tests) -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(STAMP): $(VENV)/.uv requirements.lock $(PYPROJECTS)
 	# compiled here: else every start of a service compiles every library where Python may not write bytecode

@@ -1,4 +1,4 @@
-"""`dataforge lake run`, `stream`, `status`, `agree`: the lakehouse's jobs beside a running stack."""
+"""`dataforge lake run`, `stream`, `status`, `agree`, `nightly`, `alert`: the lakehouse's jobs beside a running stack."""
 
 import os
 import sys
@@ -10,6 +10,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from devstack.commands.nightly import alert, nightly
 from devstack.commands.options import Data, Json, data_dir
 from devstack.errors import UsageError
 from devstack.lake.jobs import asked, environment, jars, python
@@ -17,6 +18,8 @@ from devstack.settings import inherited
 from devstack.stack import Stack
 
 app = typer.Typer(no_args_is_help=True)
+app.command()(nightly)
+app.command()(alert)
 
 JOBS = ("bronze", "silver", "gold", "correct", "all")
 _Domain = Annotated[str | None, typer.Option(help="One domain; all of the stack's where left out.")]
