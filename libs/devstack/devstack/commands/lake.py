@@ -1,4 +1,4 @@
-"""`dataforge lake run`, `stream`, `status`, `agree`, `nightly`, `alert`: the lakehouse's jobs beside a running stack."""
+"""`dataforge lake …`: the lakehouse's jobs beside a running stack."""
 
 import os
 import sys
