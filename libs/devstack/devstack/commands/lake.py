@@ -17,7 +17,7 @@ from devstack.stack import Stack
 
 app = typer.Typer(no_args_is_help=True)
 
-JOBS = ("bronze", "silver", "gold", "all")
+JOBS = ("bronze", "silver", "gold", "lookups", "export", "all")
 _Domain = Annotated[str | None, typer.Option(help="One domain; all of the stack's where left out.")]
 
 
@@ -28,7 +28,7 @@ def group() -> None:
 
 @app.command()
 def run(
-    job: Annotated[str, typer.Argument(help=f"One of {', '.join(JOBS)}; all: bronze, silver and gold.")],
+    job: Annotated[str, typer.Argument(help=f"One of {', '.join(JOBS)}; all: all but export.")],
     domain: _Domain = None,
     data: Data = None,
     json: Json = False,
