@@ -13,9 +13,9 @@ from typing import Any
 
 import duckdb
 import sqlglot
+from sqlglot import exp
 
 from duckdb_lake import attach
-from sqlglot import exp
 
 CATALOG = "awsdatacatalog"
 

@@ -98,16 +98,14 @@ def judged(log: Sequence[Sent]) -> list[list[LogRecord]]:
     return logs
 
 
-async def land(store: ObjectStore, logs: Sequence[Sequence[LogRecord]], after: Sequence[int]) -> None:
-    """What each partition has from offset `after` on, as one object, as landing-worker writes it."""
-    topic = load_domain(DOMAIN).events[0].contract.judged_topic
-    for partition, log in enumerate(logs):
-        acceptance = Acceptance()
-        for _ in acceptance.accepted(log):
-            pass
-        records = log[after[partition] :]
-        footer = describe(
-            records, topic=topic, partition=partition, topic_id=TOPIC_ID, start=records[0].offset,
-            following=records[-1].offset + 1, accepted_next=acceptance.next,
-        )  # fmt: skip
-        assert await store.put_if_absent(Chain(store, topic, partition).key(records[0].offset), encode(records, footer))
+async def land(store: ObjectStore, partition: int, log: Sequence[LogRecord], after: int) -> None:
+    """What a judged partition has from offset `after` on, as one object, as landing-worker writes it."""
+    topic, records = load_domain(DOMAIN).events[0].contract.judged_topic, log[after:]
+    acceptance = Acceptance()
+    for _ in acceptance.accepted(log):
+        pass
+    footer = describe(
+        records, topic=topic, partition=partition, topic_id=TOPIC_ID, start=after, following=len(log),
+        accepted_next=acceptance.next,
+    )  # fmt: skip
+    assert await store.put_if_absent(Chain(store, topic, partition).key(after), encode(records, footer))
