@@ -11,11 +11,11 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 PYPROJECTS := $(wildcard pyproject.toml libs/*/pyproject.toml services/*/pyproject.toml)
 PACKAGES := $(patsubst %/pyproject.toml,%,$(wildcard libs/*/pyproject.toml services/*/pyproject.toml))
-SOURCES := libs services spark orchestration $(wildcard tests bench)
+SOURCES := libs services spark orchestration warehouse $(wildcard tests bench)
 UV := VIRTUAL_ENV=$(abspath $(VENV)) $(BIN)/uv
 ARGS ?=
 
-.PHONY: help setup demo test it it-docker lint fmt type chaos sim fuzz bench lake-test orchestration-test lock lake-lock orchestration-lock clean
+.PHONY: help setup demo test it it-docker lint fmt type chaos sim fuzz bench lake-test orchestration-test warehouse-test lock lake-lock orchestration-lock warehouse-lock clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -57,6 +57,8 @@ orchestration-test: $(STAMP) ## Airflow, in its own environment: types, and a ru
 	python=$$($(BIN)/python -m devstack.orchestration) && \
 	$(BIN)/basedpyright --project orchestration --pythonpath $$python
 	$(BIN)/python -m pytest orchestration/tests $(ARGS)
+warehouse-test: $(STAMP) ## the star over a small real lake, on DuckDB, Postgres and in Athena's dialect; ARGS goes to pytest
+	$(BIN)/python -m pytest warehouse/tests $(ARGS)
 
 lint: $(STAMP) ## ruff and the import rules
 	$(BIN)/ruff check $(SOURCES)
@@ -82,6 +84,9 @@ lake-lock: $(VENV)/.uv ## write spark/requirements.lock anew, with the workspace
 orchestration-lock: $(VENV)/.uv ## write orchestration/requirements.lock anew
 	$(BIN)/uv pip compile --quiet --universal --no-header --no-annotate --generate-hashes --python-version 3.11 \
 		orchestration/requirements.in -o orchestration/requirements.lock
+warehouse-lock: $(VENV)/.uv ## write warehouse/requirements.lock anew
+	$(BIN)/uv pip compile --quiet --universal --no-header --no-annotate --generate-hashes --python-version 3.11 \
+		warehouse/requirements.in -o warehouse/requirements.lock
 
 clean: ## stop the stack, remove .venv and every cache in the tree (data in .dataforge stays)
 	@if [ -x $(BIN)/dataforge ]; then $(BIN)/dataforge down; fi

@@ -24,7 +24,9 @@ from lake import session
 from lake.jobs.agree import Agree
 from lake.jobs.bronze import Bronze
 from lake.jobs.correct import Correct, to_kafka
+from lake.jobs.export import Export
 from lake.jobs.gold import Gold
+from lake.jobs.lookups import Lookups
 from lake.jobs.silver import Silver, Step
 from lake.jobs.stream import Stream
 from lake.judge import Agreement
@@ -42,9 +44,9 @@ Did = dict[str, int]
 Job = Callable[[EventType, int], Did]
 """(event, its partitions) -> what was done."""
 
-JOBS = ("bronze", "silver", "gold", "correct")
+JOBS = ("bronze", "silver", "gold", "lookups", "correct", "export")
 ALL = "all"
-LAYERS = ("bronze", "silver", "gold")
+WHOLE = ("bronze", "silver", "gold", "lookups")
 """What `all` runs, in this order."""
 
 
@@ -65,8 +67,8 @@ class Lake:
     ends: Callable[[EventType, int], dict[int, int] | None]
 
     def run(self, job: str) -> dict[str, dict[str, Did]]:
-        """A job, or every layer's, for every event. Returns event -> job -> what it did."""
-        names = LAYERS if job == ALL else (job,)
+        """A job, or all that make the lake, for every event. Returns event -> job -> what it did."""
+        names = WHOLE if job == ALL else (job,)
         return {
             event.contract.name: {name: self.jobs[name](event, domain.partitions) for name in names}
             for domain in self.domains
@@ -92,11 +94,16 @@ def build(settings: LakeSettings, domain: str | None = None) -> Lake:
     silver = Silver(spark, settings.lake_commit_rows, say)
     gold = Gold(spark, say)
     agree = Agree(spark, settings.redis_url, say)
+    of = {one.name: one for one in chosen}
+    lookups = Lookups(spark, say)
+    export = Export(spark, settings.postgres_url, settings.lake_commit_rows, say)
     jobs: dict[str, Job] = {
         "bronze": lambda event, partitions: {"commits": bronze.run(event, partitions)},
         "silver": lambda event, _: {"commits": silver.run(event)},
         "gold": lambda event, _: {"commits": gold.run(event)},
         "correct": Correct(agree, to_kafka(settings.kafka), say).run,
+        "lookups": lambda event, _: {"tables": lookups.run(of[event.contract.domain])},
+        "export": lambda event, _: export.run(of[event.contract.domain], event),
     }
     return Lake(spark, chosen, jobs, agree.run, partial(ends, settings))
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import msgspec
-from pyspark.sql import SparkSession
+from pyspark.sql import Row, SparkSession
 
 from dataforge.errors import Fatal
 
@@ -48,23 +48,49 @@ class Head:
 
 def head(spark: SparkSession, table: Table) -> Head:
     """*Raises* `Fatal` where the history has rows and no position."""
-    main = f"SELECT snapshot_id FROM {table.name}.refs WHERE name = 'main'"  # noqa: S608 - our own names
-    refs = spark.sql(main).collect()
-    if not refs:
+    current = current_snapshot(spark, table.name)
+    if current is None:
         return Head(None, {})
-    shown = f"summary['{PROPERTY}'] AS said, summary['total-records'] AS records, unix_millis(committed_at) AS at_ms"
-    history = f"SELECT snapshot_id, parent_id, {shown} FROM {table.name}.snapshots"  # noqa: S608
-    snapshots = {row["snapshot_id"]: row for row in spark.sql(history).collect()}
-    current = snapshots[refs[0]["snapshot_id"]]
-    at: int | None = current["snapshot_id"]
+    snapshots = _snapshots(spark, table)
+    at: int | None = current
     while at in snapshots:
         if said := snapshots[at]["said"]:
-            return Head(current["snapshot_id"], read(said), int(current["records"]), current["at_ms"])
+            row = snapshots[current]
+            return Head(current, read(said), int(row["records"]), row["at_ms"])
         at = snapshots[at]["parent_id"]
     raise Fatal(
         f"{table.name}: no snapshot of its history says how much of the log is in it; what rewrites or expires "
         f"snapshots must carry {PROPERTY!r} on. Drop the table to have it made anew"
     )
+
+
+def head_at(spark: SparkSession, table: Table, positions: Mapping[int, int]) -> Head | None:
+    """The table at the newest snapshot of its history that stands at this position. None: there is no such snapshot."""
+    snapshots = _snapshots(spark, table)
+    at, newest = current_snapshot(spark, table.name), None
+    while at in snapshots:
+        newest = at if newest is None else newest
+        if said := snapshots[at]["said"]:
+            places = read(said)
+            if {p: place.position for p, place in places.items()} == positions:
+                row = snapshots[newest]
+                return Head(newest, places, int(row["records"]), row["at_ms"])
+            newest = None
+        at = snapshots[at]["parent_id"]
+    return None
+
+
+def current_snapshot(spark: SparkSession, table: str) -> int | None:
+    """None: nothing was ever written to it."""
+    main = f"SELECT snapshot_id FROM {table}.refs WHERE name = 'main'"  # noqa: S608 - our own names
+    refs = spark.sql(main).collect()
+    return refs[0]["snapshot_id"] if refs else None
+
+
+def _snapshots(spark: SparkSession, table: Table) -> dict[int, Row]:
+    shown = f"summary['{PROPERTY}'] AS said, summary['total-records'] AS records, unix_millis(committed_at) AS at_ms"
+    history = f"SELECT snapshot_id, parent_id, {shown} FROM {table.name}.snapshots"  # noqa: S608
+    return {row["snapshot_id"]: row for row in spark.sql(history).collect()}
 
 
 def read(said: str) -> dict[int, Place]:

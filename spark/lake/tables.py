@@ -54,8 +54,17 @@ def of(event: EventType) -> dict[str, Table]:
     return {"bronze": bronze(event.contract), "silver": silver(event), "gold": gold(event.contract)}
 
 
+def lookup(domain: str, name: str) -> str:
+    """Name of the table that holds what a domain's lookup names."""
+    return _qualified(domain, f"lookup_{name}")
+
+
 def _name(contract: Contract, layer: str) -> str:
-    return ".".join(map(quoted, (CATALOG, contract.domain, f"{layer}_{contract.event}_v{contract.version}")))
+    return _qualified(contract.domain, f"{layer}_{contract.event}_v{contract.version}")
+
+
+def _qualified(domain: str, table: str) -> str:
+    return ".".join(map(quoted, (CATALOG, domain, table)))
 
 
 def exists(spark: SparkSession, table: Table) -> bool:

@@ -82,7 +82,7 @@ def load_domain(folder: Path) -> Domain:
         _try_compiling(event.contract, c, problems)
     problems.raise_any()
     stamp = _stamp([[e.contract.fingerprint for e in events], repr(metrics), _stamp_of(lookups)])
-    return Domain(name, partitions, events, lookups, stamp, description)
+    return Domain(name, partitions, events, lookups, stamp, description, folder)
 
 
 def _identity(folder: Path, problems: Problems) -> tuple[str, str, int]:

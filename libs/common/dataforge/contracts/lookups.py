@@ -1,9 +1,9 @@
 """Reads `lookups.yaml`: reference tables that give a field's value a label."""
 
 import importlib.util
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pyarrow as pa
 import pyarrow.csv as csv
@@ -20,11 +20,33 @@ Lookups = Mapping[str, Mapping[str, Mapping[str, str]]]
 _PACKAGE = "package:"
 
 
+class LookupSource(NamedTuple):
+    """What one lookup of the file names."""
+
+    table: pa.Table
+    """With its own types."""
+    key: str
+    columns: list[str]
+    section: Section
+
+
 def read_lookups(folder: Path, problems: Problems) -> dict[str, dict[str, dict[str, str]]]:
+    found = _sources(folder, problems, whole=False)
+    return {name: _columns(source.table, source.key, source.columns, source.section) for name, source in found}
+
+
+def lookup_sources(folder: Path) -> dict[str, LookupSource]:
+    """By lookup name, with whole tables. *Raises* `DomainError`."""
+    problems = Problems()
+    found = dict(_sources(folder, problems, whole=True))
+    problems.raise_any()
+    return found
+
+
+def _sources(folder: Path, problems: Problems, *, whole: bool) -> Iterator[tuple[str, LookupSource]]:
     root = read_document(folder / "lookups.yaml", problems)
     if root is None:
-        return {}
-    lookups: dict[str, dict[str, dict[str, str]]] = {}
+        return
     for name, node in Section(root, "lookups.yaml", problems):
         section = Section(node, f"lookup {name!r}", problems)
         if not is_name(name):
@@ -35,10 +57,9 @@ def read_lookups(folder: Path, problems: Problems) -> dict[str, dict[str, dict[s
         section.finish()
         if source is None or key is None:
             continue
-        table = _read_table(folder, source, section, {key, *columns} if columns else None)
+        table = _read_table(folder, source, section, {key, *columns} if columns and not whole else None)
         if table is not None:
-            lookups[name] = _columns(table, key, columns, section)
-    return lookups
+            yield name, LookupSource(table, key, columns, section)
 
 
 def _read_table(folder: Path, source: str, section: Section, wanted: Collection[str] | None) -> pa.Table | None:

@@ -4,6 +4,7 @@ import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from pathlib import Path
 from typing import Any, Literal
 
 OTHER = "__other__"
@@ -168,6 +169,8 @@ class Domain:
     fingerprint: int
     """crc32 over every file of the folder that changes a number."""
     description: str = ""
+    folder: Path = dataclasses.field(default=Path(), compare=False)
+    """What it was read from."""
 
     def event(self, name: str) -> EventType:
         """By event name or `event.vN`. *Raises* KeyError."""

@@ -21,7 +21,7 @@ app = typer.Typer(no_args_is_help=True)
 app.command()(nightly)
 app.command()(alert)
 
-JOBS = ("bronze", "silver", "gold", "correct", "all")
+JOBS = ("bronze", "silver", "gold", "lookups", "correct", "export", "all")
 _Domain = Annotated[str | None, typer.Option(help="One domain; all of the stack's where left out.")]
 
 
@@ -32,7 +32,7 @@ def group() -> None:
 
 @app.command()
 def run(
-    job: Annotated[str, typer.Argument(help=f"One of {', '.join(JOBS)}; all: bronze, silver and gold.")],
+    job: Annotated[str, typer.Argument(help=f"One of {', '.join(JOBS)}; all: all but export.")],
     domain: _Domain = None,
     data: Data = None,
     json: Json = False,

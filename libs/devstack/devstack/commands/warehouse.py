@@ -1,0 +1,30 @@
+"""`dataforge warehouse build`, `test`, `docs`, `freshness`: the star schema over the lake, by dbt."""
+
+from typing import Annotated
+
+import typer
+
+from devstack.commands.options import Data, data_dir
+from devstack.settings import inherited
+from devstack.stack import Stack
+from devstack.warehouse.dbt import TARGETS, VERBS, command, dbt, environment, python
+
+app = typer.Typer()
+
+
+@app.command(name="warehouse", context_settings={"ignore_unknown_options": True})
+def warehouse(
+    verb: Annotated[str, typer.Argument(help=f"One of {', '.join(VERBS)}; build: make the tables, and test them.")],
+    arguments: Annotated[list[str] | None, typer.Argument(help="Further options of dbt's, such as --select.")] = None,
+    target: Annotated[str, typer.Option(help=f"Where it is built: {', '.join(TARGETS)}.")] = TARGETS[0],
+    data: Data = None,
+) -> None:
+    """The star schema over the lake, by dbt. Bring the lake up to date first: `dataforge lake run all`.
+
+    Exit code 0: done, and every test holds; 1: something failed; 2: it could not be tried.
+    """
+    stack = Stack.attach(data_dir(data))
+    asked = command(python(), verb, target, arguments or ())
+    code = dbt(asked, environment(stack.endpoints(), stack.paths, inherited()))
+    if code:
+        raise typer.Exit(code)
