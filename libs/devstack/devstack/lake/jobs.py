@@ -8,7 +8,7 @@ from pathlib import Path
 from devstack.environments import interpreter
 from devstack.jars import Progress, class_path
 from devstack.model import Endpoints
-from devstack.paths import StackPaths, repo_root
+from devstack.paths import StackPaths, lake_catalog, repo_root
 from devstack.settings import cache_dir
 
 SPARK = repo_root() / "spark"
@@ -41,7 +41,7 @@ def environment(
     packages = (SPARK, repo_root() / "libs" / "common")
     return env | reach.service_env(domains) | {
         "PYTHONPATH": os.pathsep.join(map(str, packages)),
-        "DATAFORGE_LAKE_CATALOG": env.get("DATAFORGE_LAKE_CATALOG", str(paths.of("lake") / "catalog.db")),
+        "DATAFORGE_LAKE_CATALOG": env.get("DATAFORGE_LAKE_CATALOG", str(lake_catalog(paths))),
         "DATAFORGE_LAKE_JARS": jars,
     }  # fmt: skip
 
