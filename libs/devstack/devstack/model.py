@@ -11,7 +11,7 @@ from devstack.processes import ProcessId
 
 Phase = Literal["starting", "ready", "degraded", "stopping", "stopped", "failed"]
 ProgramState = Literal["starting", "ready", "backoff", "held", "stopped"]
-SERVERS = ("kafka", "valkey", "s3proxy")
+SERVERS = ("kafka", "valkey", "valkey-cache", "s3proxy")
 
 
 class ServiceSpec(msgspec.Struct, frozen=True):
@@ -64,6 +64,7 @@ class Endpoints(msgspec.Struct, frozen=True):
 
     kafka: str = ""
     redis_url: str = ""
+    cache_url: str = ""
     s3_endpoint: str = ""
     s3_bucket: str = ""
     s3_region: str = ""
@@ -72,6 +73,7 @@ class Endpoints(msgspec.Struct, frozen=True):
     api_url: str = ""
     ws_url: str = ""
     api_token: str = ""
+    analyst_token: str = ""
     admin_urls: dict[str, str] = {}
     """Instance name -> base address of /healthz, /readyz and /metrics."""
 
@@ -83,12 +85,14 @@ class Endpoints(msgspec.Struct, frozen=True):
         named = {
             "DATAFORGE_KAFKA": self.kafka,
             "DATAFORGE_REDIS_URL": self.redis_url,
+            "DATAFORGE_CACHE_URL": self.cache_url,
             "DATAFORGE_S3_ENDPOINT": self.s3_endpoint,
             "DATAFORGE_S3_BUCKET": self.s3_bucket,
             "DATAFORGE_S3_REGION": self.s3_region,
             "AWS_ACCESS_KEY_ID": self.s3_access_key,
             "AWS_SECRET_ACCESS_KEY": self.s3_secret_key,
             "DATAFORGE_API_TOKEN": self.api_token,
+            "DATAFORGE_ANALYST_TOKEN": self.analyst_token,
             "DATAFORGE_WS_URL": self.ws_url,
         }
         return {name: value for name, value in named.items() if value} | {"DATAFORGE_DOMAINS": os.pathsep.join(domains)}

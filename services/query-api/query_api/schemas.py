@@ -1,6 +1,6 @@
 """What the API answers, as its OpenAPI describes it. Rows are encoded past pydantic; tests hold the two equal."""
 
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -265,3 +265,67 @@ class Pipeline(Model):
 
 class PipelinesAnswer(Model):
     pipelines: list[Pipeline]
+
+
+class QueryParameter(Model):
+    name: str
+    type: Literal["date", "timestamp", "integer", "number", "text", "enum"]
+    many: bool = Field(description="A list of these")
+    required: bool
+    default: Any = Field(description="Where it is left out; null: no value")
+    form: str = Field(
+        description="What it must be, in words", examples=["a whole number of at most 64 bits at least 1"]
+    )
+    allowed: list[str] = Field(description="Of an enum")
+    description: str
+
+
+class QueryInfo(Model):
+    domain: str
+    name: str
+    description: str
+    max_rows: int
+    parameters: list[QueryParameter]
+
+
+class QueriesAnswer(Model):
+    queries: list[QueryInfo]
+
+
+class QueryRequest(Model):
+    """Either `query`, with its `parameters`, or `sql`."""
+
+    domain: str | None = Field(default=None, description="May be left out where there is only one")
+    query: str | None = Field(
+        default=None, description="Name of one of the domain's queries", examples=["top_products"]
+    )
+    parameters: dict[str, Any] = Field(
+        default={}, description="Values by name", examples=[{"since": "2026-01-05", "until": "2026-01-06"}]
+    )
+    sql: str | None = Field(
+        default=None,
+        description="One SELECT in Athena's dialect over bronze.<event>, silver.<event>, gold.<event>; for analysts",
+        examples=["SELECT count(*) FROM silver.purchase"],
+    )
+    limit: int | None = Field(default=None, ge=1, description="Most rows; never more than the query or the API allows")
+
+
+class QueryColumn(Model):
+    name: str
+    type: str = Field(description="As Athena writes it", examples=["decimal(38,2)"])
+
+
+class QuerySnapshot(Model):
+    snapshot: str = Field(description="Of the Iceberg table")
+    at: str
+
+
+class QueryAnswer(Model):
+    domain: str
+    query: str = Field(description="Its name; `ad hoc` for SQL of one's own")
+    elapsed_ms: float
+    cached: bool = Field(description="The answer was kept, or somebody else had just asked the same")
+    columns: list[QueryColumn]
+    rows: list[list[Any]]
+    truncated: bool = Field(description="There are more rows than are answered")
+    snapshots: dict[str, QuerySnapshot] = Field(description="What of each table the answer is about")

@@ -17,12 +17,13 @@ from dataforge.contracts.model import Contract, Domain, EventType, QualityRule
 from dataforge.contracts.names import NAME_RULE, is_name
 from dataforge.contracts.problems import DomainError, Problem, Problems
 from dataforge.contracts.quality import read_quality
+from dataforge.contracts.queries import read_queries
 
 DEFAULT_PARTITIONS = 4
 
 
-def load_domains(paths: Sequence[Path]) -> list[Domain]:
-    """Every path is a domain folder, or a folder of domain folders. Ordered by name.
+def load_domains(paths: Sequence[Path], *, queries: bool = False) -> list[Domain]:
+    """Every path is a domain folder, or a folder of domain folders. Ordered by name; `queries` as for `load_domain`.
 
     *Raises* `DomainError` with every problem of every folder.
     """
@@ -30,7 +31,7 @@ def load_domains(paths: Sequence[Path]) -> list[Domain]:
     domains: dict[str, tuple[Domain, Path]] = {}
     for folder in _folders(paths, problems):
         try:
-            domain = load_domain(folder)
+            domain = load_domain(folder, queries=queries)
         except DomainError as error:
             problems += error.problems
             continue
@@ -61,8 +62,8 @@ def is_domain(folder: Path) -> bool:
     return (folder / "domain.yaml").is_file() or any(FILE_NAME.fullmatch(f.name) for f in folder.glob("*.json"))
 
 
-def load_domain(folder: Path) -> Domain:
-    """*Raises* `DomainError`."""
+def load_domain(folder: Path, *, queries: bool = False) -> Domain:
+    """With `queries`, those too: only who runs or checks them pays for a parser of SQL. *Raises* `DomainError`."""
     problems = Problems()
     if not folder.is_dir():
         problems.add(folder, 0, "there is no such folder")
@@ -80,9 +81,10 @@ def load_domain(folder: Path) -> Domain:
     events = tuple(_event_type(name, c, rules[e], metrics, e) for e, c in contracts.items())
     for event, c in zip(events, contracts.values(), strict=True):
         _try_compiling(event.contract, c, problems)
+    named = read_queries(folder, events, problems) if queries else {}
     problems.raise_any()
     stamp = _stamp([[e.contract.fingerprint for e in events], repr(metrics), _stamp_of(lookups)])
-    return Domain(name, partitions, events, lookups, stamp, description, folder)
+    return Domain(name, partitions, events, lookups, stamp, description, folder, named)
 
 
 def _identity(folder: Path, problems: Problems) -> tuple[str, str, int]:

@@ -160,6 +160,41 @@ class EventType:
 
 
 @dataclass(frozen=True, slots=True)
+class Parameter:
+    """What a query asks its caller for."""
+
+    name: str
+    type: Literal["date", "timestamp", "integer", "number", "text", "enum"]
+    many: bool = False
+    """A list of these."""
+    required: bool = True
+    default: Any = None
+    """Of the type's own kind, as `minimum` and `maximum` are: a date, an aware datetime, an int, a float, a str; or a
+    tuple of these. Null where it may be left out and is then null."""
+    minimum: Any = None
+    maximum: Any = None
+    allowed: tuple[str, ...] = ()
+    """Of an enum."""
+    description: str = ""
+
+    @property
+    def nullable(self) -> bool:
+        return not self.required and self.default is None
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """A question that has a name; docs/specs/queries.md."""
+
+    name: str
+    description: str
+    sql: str
+    """In Athena's dialect, as its file has it."""
+    parameters: Mapping[str, Parameter] = dataclasses.field(hash=False, compare=False)
+    max_rows: int
+
+
+@dataclass(frozen=True, slots=True)
 class Domain:
     name: str
     partitions: int
@@ -171,6 +206,8 @@ class Domain:
     description: str = ""
     folder: Path = dataclasses.field(default=Path(), compare=False)
     """What it was read from."""
+    queries: Mapping[str, Query] = dataclasses.field(default_factory=dict, hash=False, compare=False)
+    """Empty where they were not asked for: see `load_domain`."""
 
     def event(self, name: str) -> EventType:
         """By event name or `event.vN`. *Raises* KeyError."""

@@ -16,7 +16,7 @@ from rich.table import Table
 
 from dataforge.contracts.problems import DomainError
 
-from devstack import domains, topics
+from devstack import domains
 from devstack.commands.options import Data, Json, data_dir
 from devstack.errors import UsageError
 from devstack.model import OPTIONAL, SERVERS, SERVICES, ServiceSpec, State, Wanted, read_state, read_wanted
@@ -33,7 +33,8 @@ def up(
     ] = None,
     data: Data = None,
     only: Annotated[
-        list[str] | None, typer.Option(help="Run only this server or service; may be repeated; `servers` is all three.")
+        list[str] | None,
+        typer.Option(help="Run only this server or service; may be repeated; `servers` is all of them."),
     ] = None,
     scale: Annotated[list[str] | None, typer.Option(help="Instances of a worker, e.g. aggregator=2.")] = None,
     with_: Annotated[
@@ -78,8 +79,10 @@ def up(
 
 def _check(folders: Sequence[str]) -> None:
     """Says what is wrong with a domain before anything is started or disturbed. *Raises* `UsageError`."""
+    from dataforge.contracts.load import load_domains  # late, as in `topics`
+
     try:
-        topics.of_domains(folders)
+        load_domains([Path(folder) for folder in folders], queries=True)
     except DomainError as error:
         raise UsageError(f"nothing was started or changed, because of the domain:\n{error}") from error
 
@@ -99,7 +102,7 @@ def select(running: Wanted | None, only: Sequence[str], scale: Sequence[str], al
     for name in only:
         if name not in (*known, "servers"):
             raise UsageError(
-                f"nothing is called {name}; there are {', '.join(known)}, and `servers` for the first three"
+                f"nothing is called {name}; there are {', '.join(known)}, and `servers` for the first four"
             )
     wanted_too = optional(also)
     counts = dict(_instances(item, known) for item in scale)
@@ -167,8 +170,10 @@ def _overview(state: State, data: Path, *, usual: bool) -> Table:
         "live page and REST": reach.api_url,
         "WebSocket": reach.ws_url,
         "API token": reach.api_token,
+        "analyst's token": reach.analyst_token,
         "Kafka": reach.kafka,
         "Redis": reach.redis_url,
+        "cache": reach.cache_url,
         "S3": f"{reach.s3_endpoint}/{reach.s3_bucket}" if reach.s3_endpoint else "",
         "S3 keys": f"{reach.s3_access_key} {reach.s3_secret_key}" if reach.s3_endpoint else "",
         "domains": "\n".join(state.domains),

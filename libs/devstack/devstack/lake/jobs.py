@@ -9,7 +9,7 @@ from devstack.environments import interpreter
 from devstack.errors import StackError
 from devstack.jars import Progress, class_path
 from devstack.model import Endpoints
-from devstack.paths import StackPaths, repo_root
+from devstack.paths import StackPaths, lake_catalog, repo_root
 from devstack.settings import cache_dir
 
 SPARK = repo_root() / "spark"
@@ -44,7 +44,7 @@ def environment(
 
 def own_environment(paths: StackPaths, jars: str, inherited: Mapping[str, str]) -> dict[str, str]:
     """What it reads and no service does. Pure."""
-    catalog = inherited.get("DATAFORGE_LAKE_CATALOG", str(paths.of("lake") / "catalog.db"))
+    catalog = inherited.get("DATAFORGE_LAKE_CATALOG", str(lake_catalog(paths)))
     return {
         "PYTHONPATH": os.pathsep.join(map(str, (SPARK, repo_root() / "libs" / "common"))),
         "DATAFORGE_LAKE_CATALOG": catalog,
