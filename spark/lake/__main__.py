@@ -14,14 +14,18 @@ import msgspec
 from dataforge.errors import DataForgeError
 from dataforge.runtime.settings import load_settings
 
-from lake.app import ALL, JOBS, build
+from lake.app import ALL, JOBS, build, write_quality_docs
 from lake.settings import LakeSettings
 
 
 def main(arguments: Sequence[str]) -> int:
     asked = _parser().parse_args(arguments)
     try:
-        lake = build(load_settings(LakeSettings), asked.domain)
+        settings = load_settings(LakeSettings)
+        if asked.command == "quality-docs":
+            _write({"page": str(write_quality_docs(settings, asked.folder, asked.most, asked.domain))})
+            return 0
+        lake = build(settings, asked.domain)
         match asked.command:
             case "run":
                 _write(lake.run(asked.job))
@@ -45,6 +49,9 @@ def _parser() -> argparse.ArgumentParser:
     commands.add_parser("status", help="What is in the tables, and how much of the log.")
     agree = commands.add_parser("agree", help="Hold gold against the live numbers.")
     agree.add_argument("--json", type=Path, help="Write the report here instead of to standard output.")
+    docs = commands.add_parser("quality-docs", help="Pages about what was expected and what was found.")
+    docs.add_argument("folder", type=Path)
+    docs.add_argument("--most", type=int, default=10, help="Reports of each event and kind, the newest.")
     for command in commands.choices.values():
         command.add_argument("--domain", help="One domain; all of the settings' by default.")
     return parser

@@ -1,22 +1,28 @@
 """The lake's wiring: which job does what for which events. Everything a job needs comes in here."""
 
 import sys
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from pyspark.sql import SparkSession
 
 from dataforge.contracts.load import load_domains
 from dataforge.contracts.model import Domain, EventType
 from dataforge.errors import DataForgeError
+from dataforge.quality.report import SOURCES
 
-from lake import session
+from lake import session, suite
 from lake.jobs.agree import Agree
 from lake.jobs.bronze import Bronze
+from lake.jobs.gate import Gate
 from lake.jobs.gold import Gold
+from lake.jobs.quality import Quality
 from lake.jobs.silver import Silver
 from lake.judge import Agreement
 from lake.landing import Bucket
+from lake.reports import Reports, kafka_alerts, stored
 from lake.settings import LakeSettings
 from lake.status import TableStatus, status
 
@@ -26,7 +32,7 @@ Did = dict[str, int]
 Job = Callable[[EventType, int], Did]
 """(event, its partitions) -> what was done."""
 
-JOBS = ("bronze", "silver", "gold")
+JOBS = ("bronze", "silver", "gold", "quality")
 ALL = "all"
 LAYERS = ("bronze", "silver", "gold")
 """What `all` runs, in this order."""
@@ -38,6 +44,11 @@ class UnknownDomain(DataForgeError):
 
 def say(line: str) -> None:
     sys.stderr.write(f"{line}\n")
+
+
+def wall_ms() -> int:
+    """The time of day, ms since the epoch."""
+    return time.time_ns() // 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,17 +80,36 @@ class Lake:
 
 def build(settings: LakeSettings, domain: str | None = None) -> Lake:
     """*Raises* `DomainError` where a folder is not usable, `UnknownDomain`."""
-    domains = load_domains(settings.domain_folders)
-    if domain is not None and domain not in {d.name for d in domains}:
-        raise UnknownDomain(f"there is no domain {domain!r}; there are: {', '.join(d.name for d in domains)}")
-    chosen = [d for d in domains if domain in (None, d.name)]
+    chosen = _chosen(settings, domain)
     spark = session.build(settings)
-    bronze = Bronze(spark, Bucket.of(settings), settings.lake_commit_rows, say)
-    silver = Silver(spark, settings.lake_commit_rows, say)
+    rows, bucket = settings.lake_commit_rows, Bucket.of(settings)
+    reports = Reports(spark, bucket, kafka_alerts(settings.kafka))
+    bronze = Bronze(spark, bucket, rows, say)
+    silver = Silver(spark, rows, say, Gate(spark, rows, reports.publish, wall_ms, say))
     gold = Gold(spark, say)
+    quality = Quality(spark, suite.judged, reports.publish, wall_ms, say)
     jobs: dict[str, Job] = {
         "bronze": lambda event, partitions: {"commits": bronze.run(event, partitions)},
         "silver": lambda event, _: {"commits": silver.run(event)},
         "gold": lambda event, _: {"commits": gold.run(event)},
+        "quality": lambda event, _: quality.run(event),
     }
     return Lake(spark, chosen, jobs, Agree(spark, settings.redis_url, say).run)
+
+
+def write_quality_docs(settings: LakeSettings, folder: Path, most: int, domain: str | None = None) -> Path:
+    """Pages about the newest reports of each event, `most` of each kind. Needs no Spark. Returns the first page.
+
+    *Raises* as `build`; `Transient` where the store does not answer.
+    """
+    events = [event.contract.name for one in _chosen(settings, domain) for event in one.events]
+    bucket = Bucket.of(settings)
+    found = [report for event in events for source in SOURCES for report in stored(bucket, event, source, most)]
+    return suite.documented(found, folder)
+
+
+def _chosen(settings: LakeSettings, domain: str | None) -> list[Domain]:
+    domains = load_domains(settings.domain_folders)
+    if domain is not None and domain not in {d.name for d in domains}:
+        raise UnknownDomain(f"there is no domain {domain!r}; there are: {', '.join(d.name for d in domains)}")
+    return [d for d in domains if domain in (None, d.name)]

@@ -27,7 +27,7 @@ def status(spark: SparkSession, domains: Iterable[Domain]) -> list[TableStatus]:
     """One per table that exists."""
     found: list[TableStatus] = []
     for event in (event for domain in domains for event in domain.events):
-        for layer, table in tables.of(event).items():
+        for layer, table in {**tables.of(event), "quarantine": tables.quarantine(event.contract)}.items():
             if tables.exists(spark, table):
                 now = head(spark, table)
                 positions = {p: place.position for p, place in now.places.items()}

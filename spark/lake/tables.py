@@ -8,7 +8,7 @@ from pyspark.sql import SparkSession
 from dataforge.contracts.model import Contract, EventType
 from dataforge.errors import Fatal
 
-from lake.schema import BRONZE, GOLD, Column, ddl, quoted, silver_columns
+from lake.schema import BRONZE, GOLD, RESULTS, Column, ddl, quarantine_columns, quoted, silver_columns
 from lake.session import CATALOG
 
 _PROPERTIES = {
@@ -47,6 +47,17 @@ def silver(event: EventType) -> Table:
 
 def gold(contract: Contract) -> Table:
     return Table(_name(contract, "gold"), GOLD, "day", "metric, size_ms, start")
+
+
+def quarantine(contract: Contract) -> Table:
+    columns = quarantine_columns(contract)
+    # By Kafka partition too, as bronze is, and for the same reason.
+    return Table(_name(contract, "quarantine"), columns, "days(df_ts), df_partition", "df_ts, df_offset")
+
+
+def results(domain: str) -> Table:
+    """What was found of all events of a domain."""
+    return Table(".".join(map(quoted, (CATALOG, domain, "quality_results"))), RESULTS, "days(at)", "at, event, name")
 
 
 def of(event: EventType) -> dict[str, Table]:

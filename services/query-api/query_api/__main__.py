@@ -32,10 +32,10 @@ async def main(stop: asyncio.Event, settings: ApiSettings) -> None:
     from query_api.outside import outside
 
     domains, state = load_domains(settings.domain_folders), RedisState(settings.redis_url)
-    async with outside(settings, domains, state) as (observer, watch, past):
+    async with outside(settings, domains, state) as (observer, watch, past, reports):
         server = Server(
             uvicorn.Config(
-                build(settings, domains, state, observer, watch, past),
+                build(settings, domains, state, observer, watch, past, reports),
                 host=settings.host,
                 port=settings.port,
                 ws="none",  # an upgrade is answered by 426, not taken

@@ -17,15 +17,17 @@ from dataforge.ledger.observe import Observer
 from dataforge.ledger.watch import LedgerWatch
 from dataforge.state.store import StateReader
 
-from query_api import errors, health, kpis, ledger, live, receipts
+from query_api import errors, health, kpis, ledger, live, quality, receipts
 from query_api.auth import bearer, no_upgrade
 from query_api.measured import Measured
+from query_api.quality import Newest
 from query_api.reads import Reader
 from query_api.receipt.past import Past
 from query_api.settings import ApiSettings
 from query_api.shared import Shared
 
-DESCRIPTION = """Live KPIs of all domains, the ledger of what became of every record, and receipts of single ones.
+DESCRIPTION = """Live KPIs of all domains, the ledger of what became of every record, receipts of single ones, and the
+quality of what the lake holds.
 
 Authenticate with `Authorization: Bearer <token>`. Every error is `{"error": {"code", "message", "hint"}}`.
 The same KPIs are pushed over WebSocket (`dataforge.v1`); `GET /metrics` names its address."""
@@ -38,9 +40,10 @@ def build(
     observer: Observer | None = None,
     watch: LedgerWatch | None = None,
     past: Past | None = None,
+    reports: Newest | None = None,
 ) -> FastAPI:
-    """Without `observer` the ledger is compared with nothing outside of the state, without `watch` none looks on, and
-    without `past` there are no receipts.
+    """Without `observer` the ledger is compared with nothing outside of the state, without `watch` none looks on,
+    without `past` there are no receipts, and without `reports` nothing of the lake's quality.
     """
     catalogue = Catalogue(domains)
     observer = observer or Observer(state, None, None)
@@ -53,6 +56,7 @@ def build(
     app.include_router(kpis.router(catalogue, Reader(state), settings.ws_url, (no_upgrade(settings.ws_url), *guards)))
     app.include_router(ledger.router(catalogue, observer, watch, guards))
     app.include_router(receipts.router(catalogue, state, observer, past, guards))
+    app.include_router(quality.router(catalogue, reports, guards))
     app.include_router(health.router(catalogue, state, watch, guards))
     app.include_router(live.router())
     if settings.fresh_ms:

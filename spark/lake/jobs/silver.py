@@ -1,8 +1,10 @@
 """Bronze to silver: valid rows, typed, each event once over all time, with their dimensions."""
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import partial
+from typing import Protocol
 
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
@@ -21,6 +23,18 @@ from lake.transforms.typed import typed
 _NEW = "df_new_rows"
 
 
+class Gate(Protocol):
+    """What looks at the rows of each write: `lake.jobs.gate.Gate`."""
+
+    def catch_up(self, event: EventType, bronze: Head, silver: Head) -> None: ...
+
+    def through(
+        self, event: EventType, rows: DataFrame, starts: Mapping[int, int], ends: Mapping[int, int]
+    ) -> AbstractContextManager[DataFrame]:
+        """The same rows, once they are looked at."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Silver:
     """*Guarantees*: silver is a function of what bronze holds: of all valid records with one event id it has the
@@ -31,6 +45,7 @@ class Silver:
     spark: SparkSession
     commit_rows: int
     say: Callable[[str], None]
+    gate: Gate | None = None
 
     def run(self, event: EventType) -> int:
         """Take all that bronze holds beyond silver's position. Returns how many commits it took. *Raises* `Fatal`."""
@@ -39,6 +54,8 @@ class Silver:
             return 0
         tables.ensure(self.spark, table)
         bronze = head(self.spark, source)
+        if self.gate is not None:
+            self.gate.catch_up(event, bronze, head(self.spark, table))
         commits = 0
         while True:
             now = head(self.spark, table)
@@ -49,11 +66,17 @@ class Silver:
             where = within(positions, moved, quoted("partition"), "judged_offset")
             valid = at(self.spark, source, bronze).where(f"({where}) AND verdict = 'valid'")
             places = {**now.places, **{partition: Place(end) for partition, end in moved.items()}}
-            rows = enriched(earliest(typed(valid, event.contract)), event)
-            moving_to(self.spark, places, partial(merge, rows, table))
+            with self._through(event, typed(valid, event.contract), positions, moved) as seen:
+                rows = enriched(earliest(seen), event)
+                moving_to(self.spark, places, partial(merge, rows, table))
             demand_moved(table, head(self.spark, table), moved)
             commits += 1
             self.say(f"{table.name}: to {', '.join(f'{p}: {end:,}' for p, end in sorted(moved.items()))}")
+
+    def _through(
+        self, event: EventType, rows: DataFrame, starts: Mapping[int, int], ends: Mapping[int, int]
+    ) -> AbstractContextManager[DataFrame]:
+        return nullcontext(rows) if self.gate is None else self.gate.through(event, rows, starts, ends)
 
 
 def portion(now: Head, source: Head, rows: int) -> dict[int, int]:

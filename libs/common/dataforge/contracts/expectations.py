@@ -144,9 +144,11 @@ def _bounds(said: Section) -> dict[str, float]:
 
 def _keys(said: Section, lookups: Lookups) -> frozenset[str]:
     name = said.scalar("lookup", str)
-    if name is not None and name not in lookups:
+    if name in lookups:
+        return frozenset(next(iter(lookups[str(name)].values())))
+    if name is not None:
         said.problem(f"lookups.yaml has no {name!r}{suggestion(name, lookups)}", said.get("lookup"))
-    return frozenset(next(iter(lookups[name].values()))) if name in lookups else frozenset()
+    return frozenset()
 
 
 def _duration_s(said: Section) -> float:

@@ -17,7 +17,7 @@ from devstack.stack import Stack
 
 app = typer.Typer(no_args_is_help=True)
 
-JOBS = ("bronze", "silver", "gold", "all")
+JOBS = ("bronze", "silver", "gold", "quality", "all")
 _Domain = Annotated[str | None, typer.Option(help="One domain; all of the stack's where left out.")]
 
 
@@ -59,6 +59,18 @@ def status(domain: _Domain = None, data: Data = None, json: Json = False) -> Non
         positions = " ".join(f"{partition}:{offset:,}" for partition, offset in row["positions"].items())
         table.add_row(row["event"], row["layer"], f"{row['records']:,}", row["committed"] or "none", positions)
     Console().print(table)
+
+
+@app.command("quality-docs")
+def quality_docs(
+    folder: Annotated[Path, typer.Argument(help="Where the pages go.")],
+    most: Annotated[int, typer.Option(help="Reports of each event and kind, the newest.")] = 10,
+    domain: _Domain = None,
+    data: Data = None,
+) -> None:
+    """Pages for a browser: what quality.yaml expects of the lake, and what was found."""
+    answer = _asked(["quality-docs", str(folder.absolute()), "--most", str(most)], domain, data)
+    Console(highlight=False).print(f"open {msgspec.json.decode(answer)['page']}", soft_wrap=True)
 
 
 @app.command()

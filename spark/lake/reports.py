@@ -1,0 +1,111 @@
+"""Where reports go: rows of the table of results, an alert where it is due, and an object that the API reads."""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from pyspark.sql import SparkSession
+from pyspark.sql import functions as F
+
+from dataforge.alerts import Alert
+from dataforge.contracts.model import EventType
+from dataforge.quality.report import Report, Source
+from dataforge.quality.stored import newest_reports, store_report
+from dataforge.stream.kafka_alerts import KafkaAlerts
+
+from lake import tables
+from lake.landing import Bucket
+from lake.quality_alerts import due
+from lake.schema import RESULTS, ddl
+
+_NEW = "df_new_results"
+
+SendAlert = Callable[[Alert], None]
+"""*Raises* `Transient` where it may not have been written."""
+
+
+def kafka_alerts(bootstrap: str) -> SendAlert:
+    def send(alert: Alert) -> None:
+        async def sent() -> None:
+            alerts = KafkaAlerts(bootstrap)
+            try:
+                await alerts.send(alert)
+            finally:
+                await alerts.close()
+
+        asyncio.run(sent())
+
+    return send
+
+
+@dataclass(frozen=True, slots=True)
+class Reports:
+    """*Guarantees*: a report is published once, however often that is tried: its object is written last, and what has
+    one is published. An alert may be sent again, unchanged.
+    """
+
+    spark: SparkSession
+    bucket: Bucket
+    alert: SendAlert
+
+    def publish(self, event: EventType, report: Report) -> None:
+        """*Raises* `Transient` where the alert or the object may not be written: publish it again."""
+        newest = next(iter(stored(self.bucket, report.event, report.source)), None)
+        if newest is not None and newest.run <= report.run:  # the same, or a later one
+            return
+        self._record(event, report)
+        for alert in due(report, newest, event.contract):
+            self.alert(alert)
+        _put(self.bucket, report)
+
+    def _record(self, event: EventType, report: Report) -> None:
+        table = tables.results(event.contract.domain)
+        tables.ensure(self.spark, table)
+        rows = self.spark.createDataFrame([result(report, n) for n in range(len(report.findings))], _AS_MADE)
+        rows.withColumn("at", F.timestamp_millis("at")).createOrReplaceTempView(_NEW)
+        self.spark.sql(
+            f"MERGE INTO {table.name} t USING {_NEW} s "
+            "ON t.event = s.event AND t.source = s.source AND t.run = s.run AND t.name = s.name "
+            "WHEN NOT MATCHED THEN INSERT *"
+        )
+
+
+_AS_MADE = ddl(column._replace(type="bigint") if column.name == "at" else column for column in RESULTS)
+
+
+def result(report: Report, n: int) -> dict[str, Any]:
+    """*Shape*: `RESULTS`, `at` in ms."""
+    one = report.findings[n]
+    of_report = {"run": report.run, "event": report.event, "source": report.source}
+    return {
+        **of_report, "at": report.at_ms, "snapshot": report.snapshot, "name": one.name, "kind": one.kind,
+        "severity": one.severity, "status": one.status, "observed": one.observed, "least": one.least,
+        "most": one.most, "rows": one.rows, "failed": one.failed,
+    }  # fmt: skip
+
+
+def stored(bucket: Bucket, event: str, source: Source, most: int = 1) -> list[Report]:
+    """The newest ones, the newest first. *Raises* `Transient`, `Fatal`."""
+
+    async def look() -> list[Report]:
+        store = bucket.store()
+        await store.open()
+        try:
+            return await newest_reports(store, event, source, most)
+        finally:
+            await store.close()
+
+    return asyncio.run(look())
+
+
+def _put(bucket: Bucket, report: Report) -> None:
+    async def put() -> None:
+        store = bucket.store()
+        await store.open()
+        try:
+            await store_report(store, report)
+        finally:
+            await store.close()
+
+    asyncio.run(put())
