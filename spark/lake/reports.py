@@ -10,7 +10,7 @@ from pyspark.sql import functions as F
 
 from dataforge.alerts import Alert
 from dataforge.contracts.model import EventType
-from dataforge.quality.report import Report, Source
+from dataforge.quality.report import Finding, Report, Source
 from dataforge.quality.stored import newest_reports, store_report
 from dataforge.stream.kafka_alerts import KafkaAlerts
 
@@ -62,7 +62,7 @@ class Reports:
     def _record(self, event: EventType, report: Report) -> None:
         table = tables.results(event.contract.domain)
         tables.ensure(self.spark, table)
-        rows = self.spark.createDataFrame([result(report, n) for n in range(len(report.findings))], _AS_MADE)
+        rows = self.spark.createDataFrame([result(report, one) for one in report.findings], _AS_MADE)
         rows.withColumn("at", F.timestamp_millis("at")).createOrReplaceTempView(_NEW)
         self.spark.sql(
             f"MERGE INTO {table.name} t USING {_NEW} s "
@@ -74,15 +74,12 @@ class Reports:
 _AS_MADE = ddl(column._replace(type="bigint") if column.name == "at" else column for column in RESULTS)
 
 
-def result(report: Report, n: int) -> dict[str, Any]:
+def result(report: Report, one: Finding) -> tuple[Any, ...]:
     """*Shape*: `RESULTS`, `at` in ms."""
-    one = report.findings[n]
-    of_report = {"run": report.run, "event": report.event, "source": report.source}
-    return {
-        **of_report, "at": report.at_ms, "snapshot": report.snapshot, "name": one.name, "kind": one.kind,
-        "severity": one.severity, "status": one.status, "observed": one.observed, "least": one.least,
-        "most": one.most, "rows": one.rows, "failed": one.failed,
-    }  # fmt: skip
+    return (
+        report.run, report.event, report.source, report.at_ms, report.snapshot, one.name, one.kind, one.severity,
+        one.status, one.observed, one.least, one.most, one.rows, one.failed,
+    )  # fmt: skip
 
 
 def stored(bucket: Bucket, event: str, source: Source, most: int = 1) -> list[Report]:
