@@ -48,5 +48,6 @@ def told(one: Finding) -> str:
     """In words, with its numbers."""
     if one.failed is not None and one.least is not None:
         return f"{one.name}: {one.failed:,} of {one.rows:,} events do not hold, a share of {one.least:g} must"
-    limits = [f"at least {one.least:g}"] * (one.least is not None) + [f"at most {one.most:g}"] * (one.most is not None)
+    words = (("at least", one.least), ("at most", one.most))
+    limits = [f"{word} {limit:g}" for word, limit in words if limit is not None]
     return f"{one.name}: {one.observed:g}, and it must be {' and '.join(limits)}"

@@ -76,7 +76,7 @@ class _Validator:
 
 
 def _expectation(one: Finding) -> Any:
-    from great_expectations.expectations.core import ExpectColumnMaxToBeBetween
+    from great_expectations.expectations.core.expect_column_max_to_be_between import ExpectColumnMaxToBeBetween
     from great_expectations.expectations.metadata_types import FailureSeverity
 
     # Of a column with one number, the largest is that number; and it is shown, as a single value would not be.
