@@ -3,6 +3,8 @@
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import reduce
+from operator import and_
 from typing import Any
 
 from pyspark.sql import SparkSession
@@ -18,8 +20,6 @@ from lake import tables
 from lake.landing import Bucket
 from lake.quality_alerts import due
 from lake.schema import RESULTS, ddl
-
-_NEW = "df_new_results"
 
 SendAlert = Callable[[Alert], None]
 """*Raises* `Transient` where it may not have been written."""
@@ -60,15 +60,14 @@ class Reports:
         _put(self.bucket, report)
 
     def _record(self, event: EventType, report: Report) -> None:
+        """Its rows are one commit, so all of them are there or none is."""
         table = tables.results(event.contract.domain)
         tables.ensure(self.spark, table)
-        rows = self.spark.createDataFrame([result(report, one) for one in report.findings], _AS_MADE)
-        rows.withColumn("at", F.timestamp_millis("at")).createOrReplaceTempView(_NEW)
-        self.spark.sql(
-            f"MERGE INTO {table.name} t USING {_NEW} s "
-            "ON t.event = s.event AND t.source = s.source AND t.run = s.run AND t.name = s.name "
-            "WHEN NOT MATCHED THEN INSERT *"
-        )
+        same = {"event": report.event, "source": report.source, "run": report.run}
+        there = self.spark.table(table.name).where(reduce(and_, (F.col(name) == said for name, said in same.items())))
+        if there.isEmpty():
+            rows = self.spark.createDataFrame([result(report, one) for one in report.findings], _AS_MADE)
+            rows.withColumn("at", F.timestamp_millis("at")).writeTo(table.name).append()
 
 
 _AS_MADE = ddl(column._replace(type="bigint") if column.name == "at" else column for column in RESULTS)
