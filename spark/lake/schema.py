@@ -53,6 +53,24 @@ LINEAGE = (
     Column("df_contract", "bigint"),
 )
 REPLACED = Column("df_replaced", "array<timestamp>")
+FAILED = Column("df_failed", "array<string>")
+CHECKED = Column("df_checked", "timestamp")
+RESULTS = (
+    Column("run", "string"),
+    Column("event", "string"),
+    Column("source", "string"),
+    Column("at", "timestamp"),
+    Column("snapshot", "bigint"),
+    Column("name", "string"),
+    Column("kind", "string"),
+    Column("severity", "string"),
+    Column("status", "string"),
+    Column("observed", "double"),
+    Column("least", "double"),
+    Column("most", "double"),
+    Column("rows", "bigint"),
+    Column("failed", "bigint"),
+)
 GOLD = (
     Column("metric", "string"),
     Column("by", "array<string>"),
@@ -90,6 +108,10 @@ def typed_columns(contract: Contract) -> tuple[Column, ...]:
 def silver_columns(event: EventType) -> tuple[Column, ...]:
     looked_up = (Column(dimension_column(d.name), "string") for d in event.dimensions.values() if d.lookup is not None)
     return (*typed_columns(event.contract), *looked_up, REPLACED)
+
+
+def quarantine_columns(contract: Contract) -> tuple[Column, ...]:
+    return (*typed_columns(contract), FAILED, CHECKED)
 
 
 def _type(contract: Contract, field: Field) -> str:

@@ -41,7 +41,7 @@ def status(
     found: list[TableStatus] = []
     for domain in domains:
         for event in domain.events:
-            there = {layer: table for layer, table in tables.of(event).items() if tables.exists(spark, table)}
+            there = {layer: table for layer, table in tables.shown(event).items() if tables.exists(spark, table)}
             until = ends(event, domain.partitions) if there else None
             found += [_status(spark, event, layer, table, until) for layer, table in there.items()]
     return found

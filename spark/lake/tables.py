@@ -8,7 +8,7 @@ from pyspark.sql import SparkSession
 from dataforge.contracts.model import Contract, EventType
 from dataforge.errors import Fatal
 
-from lake.schema import BRONZE, GOLD, Column, ddl, quoted, silver_columns
+from lake.schema import BRONZE, GOLD, RESULTS, Column, ddl, quarantine_columns, quoted, silver_columns
 from lake.session import CATALOG
 
 _PROPERTIES = {
@@ -49,9 +49,25 @@ def gold(contract: Contract) -> Table:
     return Table(_name(contract, "gold"), GOLD, "day", "metric, size_ms, start")
 
 
+def quarantine(contract: Contract) -> Table:
+    columns = quarantine_columns(contract)
+    # By Kafka partition too, as bronze is, and for the same reason.
+    return Table(_name(contract, "quarantine"), columns, "days(df_ts), df_partition", "df_ts, df_offset")
+
+
+def results(domain: str) -> Table:
+    """What was found of all events of a domain."""
+    return Table(_qualified(domain, "quality_results"), RESULTS, "days(at)", "at, event, name")
+
+
 def of(event: EventType) -> dict[str, Table]:
     """Layer -> table."""
     return {"bronze": bronze(event.contract), "silver": silver(event), "gold": gold(event.contract)}
+
+
+def shown(event: EventType) -> dict[str, Table]:
+    """As `of`, with the table of what broke a rule."""
+    return {**of(event), "quarantine": quarantine(event.contract)}
 
 
 def lookup(domain: str, name: str) -> str:

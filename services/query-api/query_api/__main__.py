@@ -33,10 +33,13 @@ async def main(stop: asyncio.Event, settings: ApiSettings) -> None:
     from query_api.query.wiring import asking
 
     domains, state = load_domains(settings.domain_folders, queries=True), RedisState(settings.redis_url)
-    async with outside(settings, domains, state) as (observer, watch, past), asking(settings, domains) as asker:
+    async with (
+        outside(settings, domains, state) as (observer, watch, past, reports),
+        asking(settings, domains) as asker,
+    ):
         server = Server(
             uvicorn.Config(
-                build(settings, domains, state, observer, watch, past, asker),
+                build(settings, domains, state, observer, watch, past, reports, asker),
                 host=settings.host,
                 port=settings.port,
                 ws="none",  # an upgrade is answered by 426, not taken

@@ -17,17 +17,18 @@ from dataforge.ledger.observe import Observer
 from dataforge.ledger.watch import LedgerWatch
 from dataforge.state.store import StateReader
 
-from query_api import errors, health, kpis, ledger, live, queries, receipts
+from query_api import errors, health, kpis, ledger, live, quality, queries, receipts
 from query_api.auth import bearer, no_upgrade
 from query_api.measured import Measured
+from query_api.quality import Newest
 from query_api.query.ask import Asker
 from query_api.reads import Reader
 from query_api.receipt.past import Past
 from query_api.settings import ApiSettings
 from query_api.shared import Shared
 
-DESCRIPTION = """Live KPIs of all domains, the ledger of what became of every record, receipts of single ones, and
-queries over all of history.
+DESCRIPTION = """Live KPIs of all domains, the ledger of what became of every record, receipts of single ones,
+queries over all of history, and the quality of what the lake holds.
 
 Authenticate with `Authorization: Bearer <token>`. Every error is `{"error": {"code", "message", "hint"}}`.
 The same KPIs are pushed over WebSocket (`dataforge.v1`); `GET /metrics` names its address."""
@@ -40,10 +41,12 @@ def build(
     observer: Observer | None = None,
     watch: LedgerWatch | None = None,
     past: Past | None = None,
+    reports: Newest | None = None,
     asker: Asker | None = None,
 ) -> FastAPI:
     """Without `observer` the ledger is compared with nothing outside of the state, without `watch` none looks on,
-    without `past` there are no receipts, and without `asker` no answers to queries.
+    without `past` there are no receipts, without `reports` nothing of the lake's quality, and without `asker` no
+    answers to queries.
     """
     catalogue = Catalogue(domains)
     observer = observer or Observer(state, None, None)
@@ -58,6 +61,7 @@ def build(
     app.include_router(kpis.router(catalogue, Reader(state), settings.ws_url, (no_upgrade(settings.ws_url), *guards)))
     app.include_router(ledger.router(catalogue, observer, watch, guards))
     app.include_router(receipts.router(catalogue, state, observer, past, guards))
+    app.include_router(quality.router(catalogue, reports, guards))
     app.include_router(health.router(catalogue, state, watch, guards))
     app.include_router(queries.router(catalogue, asker, guards))
     app.include_router(live.router())

@@ -329,3 +329,38 @@ class QueryAnswer(Model):
     rows: list[list[Any]]
     truncated: bool = Field(description="There are more rows than are answered")
     snapshots: dict[str, QuerySnapshot] = Field(description="What of each table the answer is about")
+
+
+class QualityFinding(Model):
+    name: str = Field(description="Of the rule or expectation in quality.yaml")
+    kind: str = Field(examples=["rule", "completeness", "drift"])
+    severity: Literal["fail", "warn"]
+    status: Literal["passed", "failed", "unknown"] = Field(description="unknown: there was too little to tell by")
+    observed: float | None = Field(
+        description="The number that is held against the limits; a share, where rows are told"
+    )
+    at_least: float | None
+    at_most: float | None
+    rows: int = Field(description="Events it was asked of")
+    failed: int | None = Field(description="Those that do not meet it, where each does or does not by itself")
+    why: str
+
+
+class QualityReport(Model):
+    at: str
+    snapshot: str = Field(description="Of the Iceberg table; text, for it has more digits than a JavaScript number")
+    rows: int = Field(description="Events that were looked at")
+    failed: int = Field(description="Findings that failed, whatever their severity")
+    findings: list[QualityFinding]
+
+
+class EventQuality(Model):
+    event: str
+    gate: QualityReport | None = Field(description="Of the newest write to silver: its rows; null: there is none yet")
+    suite: QualityReport | None = Field(description="Of the newest look at the last days; null: there was none yet")
+
+
+class QualityAnswer(Model):
+    domain: str
+    passed: bool = Field(description="Nothing of severity `fail` failed. True also where nothing was looked at yet")
+    events: list[EventQuality]

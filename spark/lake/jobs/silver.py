@@ -1,9 +1,10 @@
 """Bronze to silver: valid rows, typed, each event once over all time, with their dimensions."""
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import partial
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
@@ -31,6 +32,18 @@ class Step(NamedTuple):
     """Records that are there and not yet taken."""
 
 
+class Gate(Protocol):
+    """What looks at the rows of each write: `lake.jobs.gate.Gate`."""
+
+    def catch_up(self, event: EventType, bronze: Head, silver: Head) -> None: ...
+
+    def through(
+        self, event: EventType, rows: DataFrame, starts: Mapping[int, int], ends: Mapping[int, int]
+    ) -> AbstractContextManager[DataFrame]:
+        """The same rows, once they are looked at."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Silver:
     """*Guarantees*: silver is a function of what bronze holds: of all valid records with one event id it has the
@@ -41,6 +54,7 @@ class Silver:
     spark: SparkSession
     commit_rows: int
     say: Callable[[str], None]
+    gate: Gate | None = None
 
     def run(self, event: EventType) -> int:
         """Take all that bronze holds beyond silver's position. Returns how many commits it took. *Raises* `Fatal`."""
@@ -63,6 +77,8 @@ class Silver:
                 return Step(0, 0)
             tables.ensure(self.spark, table)
             bronze, now = head(self.spark, source), head(self.spark, table)
+            if self.gate is not None:
+                self.gate.catch_up(event, bronze, now)
             moved = portion(now, bronze, self.commit_rows)
             if not moved:
                 return Step(0, 0)
@@ -70,11 +86,17 @@ class Silver:
             where = within(positions, moved, quoted("partition"), "judged_offset")
             valid = at(self.spark, source, bronze).where(f"({where}) AND verdict = 'valid'")
             places = {**now.places, **{partition: Place(end) for partition, end in moved.items()}}
-            rows = enriched(earliest(typed(valid, event.contract)), event)
-            moving_to(self.spark, places, partial(merge, rows, table))
+            with self._through(event, typed(valid, event.contract), positions, moved) as seen:
+                rows = enriched(earliest(seen), event)
+                moving_to(self.spark, places, partial(merge, rows, table))
             demand_moved(table, now, head(self.spark, table))
             self.say(f"{table.name}: to {', '.join(f'{p}: {end:,}' for p, end in sorted(moved.items()))}")
             return Step(1, sum(bronze.at(partition).position - end for partition, end in moved.items()))
+
+    def _through(
+        self, event: EventType, rows: DataFrame, starts: Mapping[int, int], ends: Mapping[int, int]
+    ) -> AbstractContextManager[DataFrame]:
+        return nullcontext(rows) if self.gate is None else self.gate.through(event, rows, starts, ends)
 
 
 def portion(now: Head, source: Head, rows: int) -> dict[int, int]:

@@ -13,10 +13,10 @@ from dataforge.contracts.contract import FILE_NAME, ContractFile, read_contract
 from dataforge.contracts.document import Section, read_document
 from dataforge.contracts.lookups import Lookups, read_lookups
 from dataforge.contracts.metrics import MetricsFile, read_metrics
-from dataforge.contracts.model import Contract, Domain, EventType, QualityRule
+from dataforge.contracts.model import Contract, Domain, EventType
 from dataforge.contracts.names import NAME_RULE, is_name
 from dataforge.contracts.problems import DomainError, Problem, Problems
-from dataforge.contracts.quality import read_quality
+from dataforge.contracts.quality import QualityFile, read_quality
 from dataforge.contracts.queries import read_queries
 
 DEFAULT_PARTITIONS = 4
@@ -75,10 +75,10 @@ def load_domain(folder: Path, *, queries: bool = False) -> Domain:
         problems.add(folder, 0, "holds no contract: a file <event>.v<N>.json")
     lookups = read_lookups(folder, problems)
     problems.raise_any()  # what refers to a contract or a lookup is read only once these are whole
-    rules = read_quality(folder, contracts, lookups, problems)
+    quality = read_quality(folder, contracts, lookups, problems)
     metrics = read_metrics(folder, contracts, lookups, problems)
     problems.raise_any()
-    events = tuple(_event_type(name, c, rules[e], metrics, e) for e, c in contracts.items())
+    events = tuple(_event_type(name, c, quality, metrics, e) for e, c in contracts.items())
     for event, c in zip(events, contracts.values(), strict=True):
         _try_compiling(event.contract, c, problems)
     named = read_queries(folder, events, problems) if queries else {}
@@ -107,9 +107,8 @@ def _identity(folder: Path, problems: Problems) -> tuple[str, str, int]:
     return name, description, partitions
 
 
-def _event_type(
-    domain: str, c: ContractFile, rules: tuple[QualityRule, ...], metrics: MetricsFile, key: str
-) -> EventType:
+def _event_type(domain: str, c: ContractFile, quality: QualityFile, metrics: MetricsFile, key: str) -> EventType:
+    rules = quality.rules[key]
     shown = [(r.name, r.field, r.check, _comparable(r.value), r.action) for r in rules]
     contract = Contract(
         domain, c.event, c.version, c.schema, c.fields, c.id_field, c.time_field, c.time_format, c.key_field,
@@ -117,7 +116,7 @@ def _event_type(
     )  # fmt: skip
     return EventType(
         contract, rules, metrics.dimensions[key], metrics.metrics[key], metrics.lateness_ms, metrics.ttl_ms,
-        metrics.label_cap, metrics.dedupe_ms,
+        metrics.label_cap, metrics.dedupe_ms, quality.expectations[key],
     )  # fmt: skip
 
 

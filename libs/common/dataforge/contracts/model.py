@@ -131,16 +131,51 @@ class Contract:
         return f"quarantine.{self.name}"
 
 
+Check = Literal["minimum", "maximum", "exclusive_minimum", "exclusive_maximum", "in", "not_in", "matches", "in_lookup"]
+
+
 @dataclass(frozen=True, slots=True)
 class QualityRule:
     name: str
     field: str
-    check: Literal[
-        "minimum", "maximum", "exclusive_minimum", "exclusive_maximum", "in", "not_in", "matches", "in_lookup"
-    ]
+    check: Check
     value: Any = dataclasses.field(hash=False)
     action: Literal["quarantine", "warn"]
     why: str
+
+
+class ExpectationKind(StrEnum):
+    COMPLETENESS = "completeness"
+    RANGE = "range"
+    REFERENCES = "references"
+    UNIQUENESS = "uniqueness"
+    MEAN = "mean"
+    FRESHNESS = "freshness"
+    VOLUME = "volume"
+    DRIFT = "drift"
+
+    @property
+    def of_rows(self) -> bool:
+        """Whether each event by itself meets it or does not; what is observed is then the share that does."""
+        return self in (ExpectationKind.COMPLETENESS, ExpectationKind.RANGE, ExpectationKind.REFERENCES)
+
+
+@dataclass(frozen=True, slots=True)
+class Expectation:
+    """Of the events of the last days, as the lake has them: a number is observed, and must lie between two limits."""
+
+    name: str
+    kind: ExpectationKind
+    fields: tuple[str, ...]
+    """None for freshness and volume; one, or for uniqueness one or more."""
+    least: float | None
+    most: float | None
+    days: int
+    """So many UTC days of event time, the newest event's among them. 0 for freshness, which needs none."""
+    severity: Literal["fail", "warn"]
+    why: str
+    holds: tuple[tuple[Check, Any], ...] = dataclasses.field(default=(), hash=False)
+    """Range, references: what each value that is not null must fulfil."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,6 +192,8 @@ class EventType:
     label_cap: int
     dedupe_ms: int
     """How long an event id is remembered, in log time."""
+    expectations: tuple[Expectation, ...] = ()
+    """Of the lake. They judge no record, so no fingerprint holds them."""
 
 
 @dataclass(frozen=True, slots=True)

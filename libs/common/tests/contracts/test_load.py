@@ -9,10 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dataforge.contracts.load import load_domain, load_domains
-from dataforge.contracts.model import Condition, MeasureKind, Rolling
+from dataforge.contracts.model import Condition, Expectation, ExpectationKind, MeasureKind, Rolling
 from dataforge.contracts.problems import DomainError
 
-from shop import CONTRACT, FILES, METRICS, QUALITY, contract_with, write_shop
+from shop import CONTRACT, FILES, LAKE, METRICS, QUALITY, contract_with, write_shop
 
 RETAIL = Path(__file__).parents[4] / "domains" / "retail"
 
@@ -50,6 +50,29 @@ def test_a_whole_folder(tmp_path: Path) -> None:
     assert event.metrics["best"].measure.field == "category"
     assert event.metrics["best"].measure.kind is MeasureKind.TOP_K
     assert event.dimensions["category"].lookup == {"A1": "tea", "007": "coffee"}
+
+
+def test_what_the_lake_expects_is_read_and_changes_no_fingerprint(tmp_path: Path) -> None:
+    plain = load_domain(write_shop(tmp_path / "a"))
+    domain = load_domain(write_shop(tmp_path / "b", quality__yaml=QUALITY + LAKE))
+    assert (domain.fingerprint, domain.events[0].contract) == (plain.fingerprint, plain.events[0].contract)
+    assert domain.events[0].rules == plain.events[0].rules
+    assert plain.events[0].expectations == ()
+    found = {one.name: one for one in domain.event("order").expectations}
+    kind, skus = ExpectationKind, frozenset({"A1", "007", "C3"})
+    assert list(found) == ["weighed", "cheap", "known", "once", "usual", "awake", "steady", "same"]
+    assert found["weighed"] == Expectation(
+        "weighed", kind.COMPLETENESS, ("weight",), 0.9, None, 7, "warn", "It is sent."
+    )
+    assert (found["cheap"].least, found["cheap"].holds) == (0.99, (("minimum", 0), ("maximum", 500)))
+    assert (found["known"].least, found["known"].holds) == (1, (("in_lookup", skus),))
+    assert (found["once"].fields, found["once"].days) == (("customer", "sku"), 28)
+    assert (found["usual"].least, found["usual"].most) == (1, None)
+    assert (found["awake"].most, found["awake"].days, found["awake"].severity) == (3_600, 0, "fail")
+    assert (found["steady"].least, found["steady"].most, found["steady"].days) == (0.25, 4, 14)
+    assert (found["same"].fields, found["same"].most) == (("amount",), 0.2)
+    assert {one.kind for one in found.values()} == set(kind)
+    assert {one.name for one in found.values() if one.kind.of_rows} == {"weighed", "cheap", "known"}
 
 
 def test_a_contract_alone_is_a_domain(tmp_path: Path) -> None:
@@ -111,6 +134,13 @@ def test_a_folder_of_domains_stands_for_all_of_them() -> None:
 
 
 METRIC = "metrics:\n  m:\n    {}\n"
+EXPECTED = "lake:\n  - name: e\n    severity: warn\n    why: x\n    expect: {}\n"
+
+
+def wrong_expectation(expect: str, message: str, line: int = 5, more: str = "") -> tuple[str, str, int, str]:
+    return ("quality.yaml", EXPECTED.format(expect) + more, line, message)
+
+
 WRONG = [
     # file, its text, line, part of the message
     ("domain.yaml", "name: My-Shop", 1, "must be a small letter"),
@@ -150,6 +180,32 @@ WRONG = [
     ("quality.yaml", QUALITY.replace("maximum: 10000", "maximum: .nan"), 4, "needs a number"),
     ("quality.yaml", QUALITY.replace("warn", "drop"), 5, "quarantine or warn"),
     ("quality.yaml", QUALITY.replace("    why: Nobody pays that much.\n", ""), 2, "needs 'why'"),
+    ("quality.yaml", QUALITY + LAKE.replace("weighed", "too_dear"), 1, "named 'too_dear'"),
+    ("quality.yaml", LAKE.replace("severity: warn", "severity: drop"), 2, "fail or warn"),
+    ("quality.yaml", LAKE.replace(", why: Tea.", ""), 3, "needs 'why'"),
+    ("quality.yaml", LAKE.replace("name: known", "name: Known"), 4, "a small letter"),
+    ("quality.yaml", LAKE.replace("event: order", "event: odrer"), 4, "did you mean 'order"),
+    wrong_expectation("{complete: {field: sku}}", "did you mean 'completeness'"),
+    wrong_expectation("{freshness: {at_most: 1h}, volume: {within: 2}}", "needs one 'expect'", line=2),
+    wrong_expectation("{completeness: {field: skuu}}", "did you mean 'sku'"),
+    wrong_expectation("{completeness: {field: sku, at_least: 99}}", "a share above 0"),
+    wrong_expectation("{completeness: {field: sku, at_most: 1}}", "has no 'at_most'"),
+    wrong_expectation("{uniqueness: {fields: [sku, sku]}}", "different fields"),
+    wrong_expectation("{uniqueness: {fields: []}}", "different fields"),
+    wrong_expectation("{range: {field: amount}}", "needs 'minimum', 'maximum' or both"),
+    wrong_expectation("{range: {field: amount, minimum: 2, maximum: 1}}", "'minimum' is above 'maximum'"),
+    wrong_expectation("{range: {field: amount, minimum: .nan}}", "as numbers"),
+    wrong_expectation(f"{{mean: {{field: amount, maximum: 1{400 * '0'}}}}}", "as numbers"),
+    wrong_expectation("{mean: {field: sku, minimum: 1}}", "'sku' is a string; mean needs a integer or number"),
+    wrong_expectation("{references: {field: sku, lookup: product}}", "did you mean 'products'"),
+    wrong_expectation("{references: {field: amount, lookup: products}}", "references needs a string or integer"),
+    wrong_expectation("{freshness: {at_most: soon}}", "a duration"),
+    wrong_expectation("{freshness: {at_most: 1h}}", "has no 'last'", line=6, more="    last: 7d\n"),
+    wrong_expectation("{volume: {within: 1}}", "a number above 1"),
+    wrong_expectation("{volume: {within: 2}}", "at least 5d", line=6, more="    last: 4d\n"),
+    wrong_expectation("{completeness: {field: sku}}", "whole days", line=6, more="    last: 36h\n"),
+    wrong_expectation("{drift: {field: at, at_most: 0.1}}", "event time"),
+    wrong_expectation("{drift: {field: tags, at_most: 0.1}}", "'tags' is a array"),
     ("metrics.yaml", "lateness: 1 hour", 1, "a duration"),
     ("metrics.yaml", "lateness: 1h\nttl: 30m", 2, "longer than lateness"),
     (

@@ -21,7 +21,7 @@ app = typer.Typer(no_args_is_help=True)
 app.command()(nightly)
 app.command()(alert)
 
-JOBS = ("bronze", "silver", "gold", "lookups", "correct", "export", "all")
+JOBS = ("bronze", "silver", "gold", "lookups", "correct", "quality", "export", "all")
 _Domain = Annotated[str | None, typer.Option(help="One domain; all of the stack's where left out.")]
 
 
@@ -80,6 +80,18 @@ def status(domain: _Domain = None, data: Data = None, json: Json = False) -> Non
         numbers = (f"{row['records']:,}", row["committed"] or "none", behind, f"{row['rows_per_s']:,.0f}")
         table.add_row(row["event"], row["layer"], *numbers, positions)
     Console().print(table)
+
+
+@app.command("quality-docs")
+def quality_docs(
+    folder: Annotated[Path, typer.Argument(help="Where the pages go.")],
+    most: Annotated[int, typer.Option(help="Reports of each event and kind, the newest.")] = 10,
+    domain: _Domain = None,
+    data: Data = None,
+) -> None:
+    """Pages for a browser: what quality.yaml expects of the lake, and what was found."""
+    answer = _asked(["quality-docs", str(folder.absolute()), "--most", str(most)], domain, data)
+    Console(highlight=False).print(f"open {msgspec.json.decode(answer)['page']}", soft_wrap=True)
 
 
 @app.command()

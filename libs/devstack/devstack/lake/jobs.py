@@ -2,6 +2,7 @@
 
 import os
 import subprocess
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -15,10 +16,15 @@ from devstack.settings import cache_dir
 SPARK = repo_root() / "spark"
 LOCK = SPARK / "requirements.lock"
 JARS = SPARK / "jars.lock"
+NEWEST = (3, 12)
+"""Of the Pythons that its lock is resolved for (spark/pyproject.toml)."""
 
 
 def python() -> Path:
     """The lake's interpreter. Takes a minute or two the first time. *Raises* `StackError`."""
+    if sys.version_info[:2] > NEWEST:
+        said = "the lake runs on Python 3.11 and 3.12, for Spark 3.5 wants NumPy 1"
+        raise StackError(f"{said}; this is {sys.version.split()[0]}: `make clean`, then `make setup PYTHON=python3.12`")
     return interpreter(LOCK, cache_dir() / "lake")
 
 
