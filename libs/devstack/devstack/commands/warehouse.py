@@ -12,10 +12,10 @@ from devstack.warehouse.dbt import TARGETS, VERBS, command, dbt, environment, py
 app = typer.Typer()
 
 
-@app.command(name="warehouse", context_settings={"ignore_unknown_options": True})
+@app.command()
 def warehouse(
     verb: Annotated[str, typer.Argument(help=f"One of {', '.join(VERBS)}; build: make the tables, and test them.")],
-    arguments: Annotated[list[str] | None, typer.Argument(help="Further options of dbt's, such as --select.")] = None,
+    arguments: Annotated[list[str] | None, typer.Argument(help="dbt's own: -- --select dim_users.")] = None,
     target: Annotated[str, typer.Option(help=f"Where it is built: {', '.join(TARGETS)}.")] = TARGETS[0],
     data: Data = None,
 ) -> None:
