@@ -1,18 +1,17 @@
 """Gold beside the live numbers: which windows are equal, which differ as they must, which nobody can explain. Pure."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from functools import reduce
 from typing import Any, NamedTuple
 
 import msgspec
 
-from dataforge.contracts.model import MeasureKind
 from dataforge.kpi.catalogue import duration_text
-from dataforge.kpi.columns import ALGEBRA, ColumnKind
 from dataforge.kpi.instants import instant
 from dataforge.kpi.plan import Row, View
 from dataforge.kpi.query import window_rows
 from dataforge.state.model import PartitionRead
+
+from lake.alike import alike, of_sketches, shown
 
 FIRST = 20
 """So many of the windows that differ are named."""
@@ -41,7 +40,7 @@ class Difference(msgspec.Struct, frozen=True):
     """None where there is no such row."""
     lake: Any
     explained: bool
-    """Late events and far repeats make exactly this difference."""
+    """Late events, far repeats and label caps make exactly this difference."""
 
 
 class Agreement(msgspec.Struct):
@@ -60,7 +59,7 @@ class Agreement(msgspec.Struct):
         self.equal += other.equal
         self.explained += other.explained
         self.unexplained += other.unexplained
-        self.first = [*self.first, *other.first][:FIRST]
+        self.first = sorted([*self.first, *other.first], key=lambda one: one.explained)[:FIRST]
 
 
 class Kept(NamedTuple):
@@ -91,29 +90,18 @@ def live_cells(views: Iterable[View], reads: Mapping[tuple[str, int], Sequence[P
             for row in window_rows(view, size_ms, of_window, kept.lateness_ms):
                 if kept.holds(row.end_ms, of_window):
                     cell = Cell(view.metric.name, view.by, size_ms, row.start_ms, row.labels)
-                    found[cell] = _sketched(view, cell, of_window) if _is_distinct(view) else row.value
+                    found[cell] = _sketched(view, cell, of_window) if _is_sketched(view) else row.value
     return found
 
 
-def _is_distinct(view: View) -> bool:
-    return view.metric.measure.kind is MeasureKind.DISTINCT
+def _is_sketched(view: View) -> bool:
+    return view.metric.measure.kind.sketched
 
 
-def _sketched(view: View, cell: Cell, reads: Sequence[PartitionRead]) -> float:
+def _sketched(view: View, cell: Cell, reads: Sequence[PartitionRead]) -> Any:
     label = msgspec.json.encode(cell.labels).decode()
     stored = [read.windows[cell.start_ms][label] for read in reads if label in read.windows.get(cell.start_ms, {})]
-    return registers(ALGEBRA[ColumnKind.HLL].restore(row[view.columns[0]]) for row in stored)
-
-
-def registers(sketches: Iterable[Any]) -> float:
-    """The estimate that sketches make together by their registers alone, not rounded.
-
-    Others, the API's among them, also remember in which order a sketch came to its registers. This one is equal where
-    the same was counted.
-    """
-    merge = ALGEBRA[ColumnKind.HLL].merge
-    merged = reduce(merge, sketches)
-    return merge(merged, merged).get_estimate()
+    return of_sketches(view.metric.measure, [row[view.columns[0]] for row in stored])
 
 
 def lake_cells(views: Mapping[tuple[str, tuple[str, ...]], View], rows: Iterable[Any]) -> Cells:
@@ -122,13 +110,11 @@ def lake_cells(views: Mapping[tuple[str, tuple[str, ...]], View], rows: Iterable
     for row in rows:
         cell = Cell(row["metric"], tuple(row["by"]), row["size_ms"], row["start_ms"], tuple(row["labels"]))
         view = views.get((cell.metric, cell.by))
-        if view is not None:
-            found[cell] = _distinct(row) if _is_distinct(view) else view.value(_held(view, row))
+        if view is not None and _is_sketched(view):
+            found[cell] = of_sketches(view.metric.measure, [bytes(row["sketch"])])
+        elif view is not None:
+            found[cell] = view.value(_held(view, row))
     return found
-
-
-def _distinct(row: Any) -> float:
-    return registers([ALGEBRA[ColumnKind.HLL].restore(bytes(row["sketch"]))])
 
 
 def _held(view: View, row: Any) -> Row:
@@ -145,11 +131,11 @@ def _held(view: View, row: Any) -> Row:
 def differing(live: Cells, lake: Cells) -> list[Cell]:
     """A row without a value is not the same as no row."""
     both = live.keys() & lake.keys()
-    return sorted([*(live.keys() ^ lake.keys()), *(cell for cell in both if live[cell] != lake[cell])])
+    return sorted([*(live.keys() ^ lake.keys()), *(cell for cell in both if not alike(live[cell], lake[cell]))])
 
 
 def agreement(live: Cells, lake: Cells, expected: Callable[[Sequence[Cell]], Cells]) -> Agreement:
-    """`expected` says what live must show, late events and far repeats considered, for cells that differ."""
+    """`expected` says what live must show of cells that differ: late events, far repeats and label caps considered."""
     cells = live.keys() | lake.keys()
     different = differing(live, lake)
     due = expected(different) if different else {}
@@ -160,8 +146,8 @@ def agreement(live: Cells, lake: Cells, expected: Callable[[Sequence[Cell]], Cel
 
 
 def _difference(cell: Cell, live: Cells, lake: Cells, due: Cells) -> Difference:
-    explained = (cell in live, live.get(cell)) == (cell in due, due.get(cell))
+    explained = (cell in live) == (cell in due) and alike(live.get(cell), due.get(cell))
     return Difference(
-        cell.metric, cell.by, duration_text(cell.size_ms), instant(cell.start_ms), cell.labels, live.get(cell),
-        lake.get(cell), explained,
+        cell.metric, cell.by, duration_text(cell.size_ms), instant(cell.start_ms), cell.labels,
+        shown(live.get(cell)), shown(lake.get(cell)), explained,
     )  # fmt: skip

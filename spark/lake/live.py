@@ -14,8 +14,31 @@ Reads = dict[tuple[str, int], list[PartitionRead]]
 """(table id, window size in ms) -> each partition's rows, with the positions of that moment."""
 
 
-def live_rows(redis_url: str, event: EventType, partitions: int, views: Sequence[View]) -> Reads:
-    """All windows that are kept of these views. *Raises* `Transient` where the store does not answer."""
+def live_watermark(redis_url: str, event: EventType, partitions: int) -> int:
+    """The newest partition's, in ms. *Raises* `Transient` where the store does not answer."""
+
+    async def look() -> int:
+        state = RedisState(redis_url)
+        try:
+            return max(await state.watermarks(event.contract.name, range(partitions)))
+        finally:
+            await state.close()
+
+    return asyncio.run(look())
+
+
+def live_rows(
+    redis_url: str,
+    event: EventType,
+    partitions: int,
+    views: Sequence[View],
+    from_ms: int = 0,
+    until_ms: int = _FOREVER_MS,
+) -> Reads:
+    """The windows of these views that are kept and begin in [from, until).
+
+    *Raises* `Transient` where the store does not answer.
+    """
 
     async def look() -> Reads:
         state = RedisState(redis_url)
@@ -23,7 +46,9 @@ def live_rows(redis_url: str, event: EventType, partitions: int, views: Sequence
         try:
             return {
                 (table, size): list(
-                    await asyncio.gather(*(state.read(name, p, table, size, 0, _FOREVER_MS) for p in range(partitions)))
+                    await asyncio.gather(
+                        *(state.read(name, p, table, size, from_ms, until_ms) for p in range(partitions))
+                    )
                 )
                 for table, size in sorted(asked)
             }

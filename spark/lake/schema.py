@@ -26,6 +26,8 @@ class Column(NamedTuple):
     name: str
     type: str
     """As Spark's SQL writes it."""
+    was: tuple[str, ...] = ()
+    """Names that it had before."""
 
 
 BRONZE = (
@@ -65,6 +67,7 @@ GOLD = (
     Column("top", "decimal(38,0)"),
     Column("bottom", "decimal(38,0)"),
     Column("sketch", "binary"),
+    Column("shown", "string"),
 )
 
 
@@ -79,7 +82,10 @@ def dimension_column(name: str) -> str:
 
 def event_columns(contract: Contract) -> tuple[Column, ...]:
     """One for each field, in the order of the contract."""
-    return tuple(Column(column_of(name), _type(contract, field)) for name, field in contract.fields.items())
+    return tuple(
+        Column(column_of(name), _type(contract, field), tuple(map(column_of, field.renamed_from)))
+        for name, field in contract.fields.items()
+    )
 
 
 def typed_columns(contract: Contract) -> tuple[Column, ...]:

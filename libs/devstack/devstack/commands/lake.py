@@ -1,4 +1,4 @@
-"""`dataforge lake run`, `status`, `agree`: the lakehouse's jobs beside a running stack."""
+"""`dataforge lake run`, `status`, `agree`, `prove`: the lakehouse's jobs beside a running stack."""
 
 import sys
 from pathlib import Path
@@ -9,13 +9,14 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from devstack.commands.lake_prove import prove
 from devstack.commands.options import Data, Json, data_dir
 from devstack.errors import StackError, UsageError
-from devstack.lake.jobs import environment, jars, lake, python
-from devstack.settings import inherited
+from devstack.lake.jobs import beside, lake, python
 from devstack.stack import Stack
 
 app = typer.Typer(no_args_is_help=True)
+app.command()(prove)
 
 JOBS = ("bronze", "silver", "gold", "all")
 _Domain = Annotated[str | None, typer.Option(help="One domain; all of the stack's where left out.")]
@@ -83,7 +84,7 @@ def _show(report: dict[str, Any], console: Console) -> None:
     console.print(", ".join(f"{report[name]:,} {name}" for name in names))
     for one in report["first"]:
         labels = ", ".join(map(str, one["labels"])) or "the total"
-        why = "late events or far repeats" if one["explained"] else "[red]unexplained[/]"
+        why = "late events, far repeats or label caps" if one["explained"] else "[red]unexplained[/]"
         console.print(
             f"{one['metric']} {one['window']} {one['start']} {labels}: live {one['live']}, lake {one['lake']}; {why}",
             soft_wrap=True,
@@ -92,11 +93,9 @@ def _show(report: dict[str, Any], console: Console) -> None:
 
 def _asked(arguments: list[str], domain: str | None, data: Path | None, *, fails_by_answering: bool = False) -> str:
     """What the lake answers. *Raises* `StackError` where it does not."""
-    stack = Stack.attach(data_dir(data))
-    interpreter = python()
+    stack, interpreter = Stack.attach(data_dir(data)), python()
     with Console(stderr=True).status("fetching the lake's jars"):
-        class_path = jars()
-    env = environment(stack.endpoints(), stack.state().domains, stack.paths, class_path, inherited())
+        env = beside(stack)
     ended = lake([*arguments, *(["--domain", domain] if domain else [])], env, interpreter)
     if ended.returncode and not (fails_by_answering and ended.stdout):
         raise StackError("the lake's job failed: its last words are above")

@@ -9,7 +9,8 @@ from devstack.environments import interpreter
 from devstack.jars import Progress, class_path
 from devstack.model import Endpoints
 from devstack.paths import StackPaths, repo_root
-from devstack.settings import cache_dir
+from devstack.settings import cache_dir, inherited
+from devstack.stack import Stack
 
 SPARK = repo_root() / "spark"
 LOCK = SPARK / "requirements.lock"
@@ -44,6 +45,11 @@ def environment(
         "DATAFORGE_LAKE_CATALOG": env.get("DATAFORGE_LAKE_CATALOG", str(paths.of("lake") / "catalog.db")),
         "DATAFORGE_LAKE_JARS": jars,
     }  # fmt: skip
+
+
+def beside(stack: Stack) -> dict[str, str]:
+    """What `python -m lake` reads beside a running stack; fetches the jars the first time. *Raises* `StackError`."""
+    return environment(stack.endpoints(), stack.state().domains, stack.paths, jars(), inherited())
 
 
 def lake(arguments: Sequence[str], env: Mapping[str, str], python: Path) -> subprocess.CompletedProcess[str]:
