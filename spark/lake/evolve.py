@@ -30,10 +30,14 @@ class Evolution:
     added: Sequence[Column]
 
 
-def evolve(spark: SparkSession, table: str, columns: Sequence[Column]) -> None:
+Older = Mapping[str, Sequence[str]]
+"""Column -> the names that it had before."""
+
+
+def evolve(spark: SparkSession, table: str, columns: Sequence[Column], older: Older) -> None:
     """*Raises* `Fatal`, with nothing changed, where a column cannot become what the contract makes it."""
     _finish(spark, table)
-    due = evolution(table, columns, dict(spark.table(table).dtypes))
+    due = evolution(table, columns, dict(spark.table(table).dtypes), older)
     for name, column in due.widened:
         _demand_fitting(spark, table, name, column.type)
     for old, new in due.renamed:
@@ -47,13 +51,13 @@ def evolve(spark: SparkSession, table: str, columns: Sequence[Column]) -> None:
     _show(spark, table)
 
 
-def evolution(table: str, columns: Iterable[Column], there: Mapping[str, str]) -> Evolution:
+def evolution(table: str, columns: Iterable[Column], there: Mapping[str, str], older: Older) -> Evolution:
     """What is to be done. `there`: column -> type. Pure. *Raises* `Fatal`."""
     renamed: list[tuple[str, str]] = []
     widened: list[tuple[str, Column]] = []
     added: list[Column] = []
     for column in columns:
-        old = next((name for name in column.was if name in there), None)
+        old = next((name for name in older.get(column.name, ()) if name in there), None)
         name = column.name if column.name in there or old is None else old
         if name not in there:
             added.append(column)

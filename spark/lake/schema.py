@@ -26,8 +26,6 @@ class Column(NamedTuple):
     name: str
     type: str
     """As Spark's SQL writes it."""
-    was: tuple[str, ...] = ()
-    """Names that it had before."""
 
 
 BRONZE = (
@@ -82,10 +80,16 @@ def dimension_column(name: str) -> str:
 
 def event_columns(contract: Contract) -> tuple[Column, ...]:
     """One for each field, in the order of the contract."""
-    return tuple(
-        Column(column_of(name), _type(contract, field), tuple(map(column_of, field.renamed_from)))
+    return tuple(Column(column_of(name), _type(contract, field)) for name, field in contract.fields.items())
+
+
+def older_names(contract: Contract) -> dict[str, tuple[str, ...]]:
+    """Column -> the names that it had before, the newest first."""
+    return {
+        column_of(name): tuple(map(column_of, field.renamed_from))
         for name, field in contract.fields.items()
-    )
+        if field.renamed_from
+    }
 
 
 def typed_columns(contract: Contract) -> tuple[Column, ...]:

@@ -1,13 +1,14 @@
 """The tables of an event: their names, and that they are there with the columns they must have."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 from pyspark.sql import SparkSession
 
 from dataforge.contracts.model import Contract, EventType
 
 from lake.evolve import evolve
-from lake.schema import BRONZE, GOLD, Column, ddl, quoted, silver_columns
+from lake.schema import BRONZE, GOLD, Column, ddl, older_names, quoted, silver_columns
 from lake.session import CATALOG
 
 _PROPERTIES = {
@@ -31,6 +32,8 @@ class Table:
     columns: tuple[Column, ...]
     partitioned: str
     order: str
+    older: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    """Column -> the names that it had before."""
 
 
 def bronze(contract: Contract) -> Table:
@@ -39,9 +42,8 @@ def bronze(contract: Contract) -> Table:
 
 
 def silver(event: EventType) -> Table:
-    return Table(
-        _name(event.contract, "silver"), silver_columns(event), "days(df_time)", "df_time, df_partition, df_offset"
-    )
+    name, columns, older = _name(event.contract, "silver"), silver_columns(event), older_names(event.contract)
+    return Table(name, columns, "days(df_time)", "df_time, df_partition, df_offset", older)
 
 
 def gold(contract: Contract) -> Table:
@@ -74,7 +76,7 @@ def ensure(spark: SparkSession, table: Table) -> None:
     )
     if _DISTRIBUTION not in properties(spark, table):  # it comes with the order, so both are there or neither
         spark.sql(f"ALTER TABLE {table.name} WRITE DISTRIBUTED BY PARTITION LOCALLY ORDERED BY {table.order}")
-    evolve(spark, table.name, table.columns)
+    evolve(spark, table.name, table.columns, table.older)
 
 
 def properties(spark: SparkSession, table: Table) -> dict[str, str]:

@@ -14,6 +14,8 @@ from lake.objects import JUDGED
 from lake.transforms.accept import accepted, folded, runs
 from lake.transforms.stamp import placed, stamped
 
+pytestmark = pytest.mark.small
+
 _SCHEMA = ", ".join(f"{name} {kind}" for name, kind in JUDGED.items())
 
 

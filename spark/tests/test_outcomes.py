@@ -16,6 +16,8 @@ from aggregator.fold import Fold
 from lake.transforms.outcomes import folded
 from orders import HORIZON_MS, LATENESS_MS, START, Sent, drawn, judged, orders_domain, parts
 
+pytestmark = pytest.mark.small
+
 
 @pytest.fixture(scope="module")
 def orders(tmp_path_factory: pytest.TempPathFactory) -> Domain:

@@ -9,6 +9,7 @@ from functools import partial, reduce
 from typing import Any
 
 import msgspec
+import numpy as np
 import pandas as pd
 from pyspark.sql import Column
 from pyspark.sql import functions as F
@@ -47,7 +48,8 @@ def _each(function: Callable[[Any], Any], kind: DataType) -> Any:
 
 def _made(kind: ColumnKind, values: Any) -> bytes:
     algebra = ALGEBRA[kind]
-    pending = values if kind is ColumnKind.KLL else Counter(values)
+    # Arrow's arrays are read-only, which the sketch does not take.
+    pending = np.array(values, np.float64) if kind is ColumnKind.KLL else Counter(values)
     return algebra.store(algebra.absorb(algebra.held(), pending))
 
 
