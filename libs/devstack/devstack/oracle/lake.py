@@ -23,6 +23,7 @@ LAYERS = ("bronze", "silver", "gold")
 FIRST = 20
 _TAKE = 100_000
 _EXTENSIONS = ("httpfs", "avro", "iceberg")
+"""In this order: the last one needs the others."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,8 +61,7 @@ def attach(db: Database, catalog: Path, bucket: Bucket, *, namespace: str, event
     *Raises* `LookupError` where there is no such table.
     """
     for name in _EXTENSIONS:
-        db.execute(f"INSTALL '{_extension(name)}'")
-        db.execute(f"LOAD {name}")
+        db.execute(f"LOAD '{_extension(name)}'")
     scheme, _, host = bucket.endpoint.partition("://")
     db.execute(
         f"""CREATE OR REPLACE SECRET lake (TYPE s3, KEY_ID '{bucket.access_key}', SECRET '{bucket.secret_key}',
