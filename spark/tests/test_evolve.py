@@ -61,7 +61,7 @@ def log_of(*events: Mapping[str, Any]) -> list[list[LogRecord]]:
         at_ms = START + n * 1_000
         at = datetime.fromtimestamp(at_ms / 1000, UTC).isoformat()
         plain = {"order": f"o-{n}", "at": at, "customer": "c", "sku": "A1", "status": "paid", "amount": 1.5}
-        sent.append(Sent(0, n, at_ms, Verdict.VALID, None, json.dumps(plain | event).encode()))
+        sent.append(Sent(0, n, at_ms, Verdict.VALID, None, json.dumps({**plain, **event}).encode()))
     return [judged(sent), []]
 
 

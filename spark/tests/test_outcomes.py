@@ -32,7 +32,7 @@ def account(sent: list[Sent], batch: int = 100) -> pd.DataFrame:
         for one in sent
     ]  # fmt: skip
     frame = pd.DataFrame(rows, columns=pd.Index(["partition", "offset", "ts_ms", "df_id", "at_ms"]))
-    batches = [frame[at : at + batch] for at in range(0, len(frame), batch)] or [frame]
+    batches = [frame.iloc[at : at + batch] for at in range(0, len(frame), batch)]
     return pd.concat(folded(batches, LATENESS_MS, HORIZON_MS))
 
 

@@ -179,7 +179,7 @@ class Prove:
                 f"sent and received differ: {row}" for row in db.execute("FROM unexplained LIMIT 10").fetchall()
             ]
             problems += [f"the injector meant otherwise (kind, outcome, records): {row}" for row in contradictions(db)]
-            layers = dict(zip(LAYERS, (compare_bronze(db), compare_silver(db), compare_gold(db)), strict=True))
+            layers = {"bronze": compare_bronze(db), "silver": compare_silver(db), "gold": compare_gold(db)}
             sales = {name: int(db.execute(query).fetchall()[0][0] or 0) for name, query in _SALES.items()}
             due = due_of_agree(db)
         problems += disagreements(layers, sales, report, due)

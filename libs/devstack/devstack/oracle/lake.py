@@ -244,8 +244,6 @@ def _layer(db: Database, table: str) -> Layer:
     counts = dict(db.execute(f"SELECT result, count(*) FROM {table} GROUP BY 1").fetchall())  # noqa: S608
     found = db.execute(f"FROM {table} WHERE result != 'equal' ORDER BY ALL LIMIT {FIRST}")
     names = [column[0] for column in found.description or []]
-    return Layer(
-        sum(counts.values()),
-        *(counts.get(result, 0) for result in ("equal", "different", "missing", "extra")),
-        [dict(zip(names, map(str, row), strict=True)) for row in found.fetchall()],
-    )
+    equal, different, missing, extra = (counts.get(of, 0) for of in ("equal", "different", "missing", "extra"))
+    first = [dict(zip(names, map(str, row), strict=True)) for row in found.fetchall()]
+    return Layer(sum(counts.values()), equal, different, missing, extra, first)
