@@ -11,7 +11,6 @@ from uuid import uuid4
 
 import pytest
 from pyspark.sql import SparkSession
-from pyspark.sql import functions as F
 
 from dataforge.errors import Fatal
 from dataforge.stream.judged import Verdict
@@ -71,7 +70,7 @@ def silver_of(spark: SparkSession, world: World, *columns: str) -> list[tuple[An
 
 
 def gold_of(spark: SparkSession, world: World, metric: str) -> list[Any]:
-    rows = spark.table(tables.gold(world.event.contract).name).where((F.col("metric") == metric) & "window = '1d'")
+    rows = spark.table(tables.gold(world.event.contract).name).where(f"metric = '{metric}' AND window = '1d'")
     return [row["top"] for row in rows.orderBy("start").collect()]
 
 

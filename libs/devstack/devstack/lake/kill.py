@@ -10,8 +10,8 @@ import os
 import signal
 import sqlite3
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -88,7 +88,7 @@ def between_commits(table: Watched, commits: int, delay_s: float) -> Look:
     async def look() -> str | None:
         nonlocal due_s
         location = table.location()
-        if location not in (before, None):
+        if location != before:
             seen.add(str(location))
         if len(seen) >= commits:
             due_s = min(due_s, time.monotonic() + delay_s)
@@ -97,33 +97,30 @@ def between_commits(table: Watched, commits: int, delay_s: float) -> Look:
     return look
 
 
-@asynccontextmanager
-async def in_a_commit(table: Watched) -> AsyncIterator[Look]:
-    """When the metadata of a commit is in the store and the catalog does not name it yet: nobody can move the catalog
-    as long as this context lasts.
-    """
-    lock = sqlite3.connect(table.catalog, timeout=30, isolation_level=None)
+@contextmanager
+def locked(catalog: Path) -> Iterator[None]:
+    """Nobody can commit as long as this lasts: whoever tries waits, half a minute at most."""
+    lock = sqlite3.connect(catalog, timeout=30, isolation_level=None)
     try:
         lock.execute("BEGIN IMMEDIATE")
-        current = _version(str(table.location()))
-
-        async def look() -> str | None:
-            written = [key for key in await table.keys("metadata") if _version(key) > current]
-            return f"{written[0].rpartition('/')[2]} was written, the catalog was at {current}" if written else None
-
-        yield look
+        yield
     finally:
         lock.close()
 
 
-def _version(key: str) -> int:
-    """Of a metadata file, `00012-<uuid>.metadata.json`; -1 of what is none."""
-    name = key.rpartition("/")[2]
-    return int(name.partition("-")[0]) if name.endswith(".metadata.json") else -1
+def in_a_commit(table: Watched) -> Look:
+    """When a commit's metadata is in the store and the catalog does not name it: to be used while it is `locked`."""
+    current = _version(str(table.location()))
+
+    async def look() -> str | None:
+        written = [key for key in await table.keys("metadata") if _version(key) > current]
+        return f"{written[0].rpartition('/')[2]} was written, the catalog was at {current:05d}" if written else None
+
+    return look
 
 
 async def while_writing(table: Watched) -> Look:
-    """When its first data files are in the store, and no commit has them."""
+    """When data files are in the store that no commit has: to be used while the catalog is `locked`."""
     before = await table.keys("data")
 
     async def look() -> str | None:
@@ -131,3 +128,9 @@ async def while_writing(table: Watched) -> Look:
         return f"{len(new)} data files were written, none of them committed" if new else None
 
     return look
+
+
+def _version(key: str) -> int:
+    """Of a metadata file, `00012-<uuid>.metadata.json`; -1 of what is none."""
+    name = key.rpartition("/")[2]
+    return int(name.partition("-")[0]) if name.endswith(".metadata.json") else -1
