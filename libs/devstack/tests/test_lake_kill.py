@@ -69,6 +69,6 @@ async def test_a_job_that_ends_first_shows_nothing(table: Watched, tmp_path: Pat
 
     with (
         (tmp_path / "log").open("wb") as log,
-        pytest.raises(StackError, match="ended with 0 before it could be killed"),
+        pytest.raises(StackError, match="ended with 0 before"),
     ):
         await killed("job", "ever", command(table, tmp_path / "written", 1), os.environ, never, log)
