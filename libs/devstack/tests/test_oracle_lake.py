@@ -7,6 +7,7 @@ import json
 import sqlite3
 from collections import Counter
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +16,10 @@ import pyarrow as pa
 import pytest
 from retail_log import RetailLog, decided, retail_log
 
+from devstack.lake.prove import disagreements
 from devstack.oracle import retail
 from devstack.oracle.lake import (
+    Due,
     Layer,
     compare_bronze,
     compare_gold,
@@ -200,6 +203,22 @@ def test_what_agree_must_say_is_what_late_events_change(db: Database) -> None:
     nothing_late = due_of_agree(db)
     assert (nothing_late.least, nothing_late.most) == (0, 0)
     assert nothing_late.windows <= due.windows
+
+
+def test_whatever_does_not_fit_is_a_problem() -> None:
+    fits = Layer(9, 9, 0, 0, 0, [])
+    report, sales = {"compared": 100, "unexplained": 0, "explained": 12, "corrected": 3}, {"oracle": 5, "gold": 5}
+    assert disagreements({"gold": fits}, sales, report, Due(100, 15, 20)) == []
+    for layers, cents, said, due in (
+        ({"gold": replace(fits, equal=8, different=1)}, sales, report, Due(100, 15, 20)),
+        ({"gold": Layer(0, 0, 0, 0, 0, [])}, sales, report, Due(100, 15, 20)),
+        ({"gold": fits}, {"oracle": 5, "gold": 6}, report, Due(100, 15, 20)),
+        ({"gold": fits}, sales, report | {"unexplained": 1}, Due(100, 15, 20)),
+        ({"gold": fits}, sales, report, Due(101, 15, 20)),
+        ({"gold": fits}, sales, report, Due(100, 16, 20)),
+        ({"gold": fits}, sales, report, Due(100, 10, 14)),
+    ):
+        assert len(disagreements(layers, cents, said, due)) == 1
 
 
 def test_a_catalog_that_is_not_there_names_no_table(tmp_path: Path) -> None:

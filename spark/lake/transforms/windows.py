@@ -9,6 +9,7 @@ from datetime import UTC, date, datetime, time, timedelta
 from functools import reduce
 from math import gcd
 from operator import or_
+from typing import Any
 from zlib import crc32
 
 from pyspark.sql import Column, DataFrame
@@ -37,7 +38,8 @@ def sizes_of(table: Table) -> tuple[int, ...]:
 
 def stamp(plan: Plan) -> str:
     """The same for plans that make the same gold of the same silver."""
-    said = [
+    said: list[Any] = [column.name for column in GOLD]
+    said += [
         (
             *(name, by, view.metric.measure, view.table.where, view.table.windows_ms),
             *([(d.name, d.field, d.lookup is None) for d in view.table.dimensions], _columns(view)),
