@@ -25,8 +25,11 @@ setup: $(STAMP) ## make .venv with everything in it
 demo: $(STAMP) ## the whole path on real data; ARGS="--once --events 200000 --json FILE" compares and ends
 	$(BIN)/dataforge demo $(ARGS)
 
-test: $(STAMP) ## all tests but the long ones; ARGS goes to pytest
+test: $(STAMP) ## all tests but the long ones, and a small lake; with ARGS only the first, ARGS goes to pytest
 	$(BIN)/python -m pytest $(ARGS)
+ifeq ($(strip $(ARGS)),)
+	python=$$($(BIN)/python -m devstack.lake) && $$python -m pytest spark/tests -m small
+endif
 
 it: $(STAMP) ## integration tests only
 	$(BIN)/python -m pytest -m integration $(ARGS)
@@ -48,10 +51,13 @@ fuzz: $(STAMP) ## a million fuzzed records through judge and fold; ARGS="--recor
 bench: $(STAMP) ## the platform beside its peers; ARGS="stream --quick --json FILE"
 	$(BIN)/dataforge bench $(ARGS)
 
-lake-test: $(STAMP) ## the lake, in its own environment: types, and its jobs over a real store; ARGS goes to pytest
+lake-test: $(STAMP) ## the lake in its own environment, its types, and a proof of it; with ARGS, which go to pytest, no proof
 	python=$$($(BIN)/python -m devstack.lake) && \
 	$(BIN)/basedpyright --project spark --pythonpath $$python && \
 	$$python -m pytest spark/tests $(ARGS)
+ifeq ($(strip $(ARGS)),)
+	LAKE=all $(BIN)/python -m pytest libs/devstack/tests/test_lake_prove.py
+endif
 
 orchestration-test: $(STAMP) ## Airflow, in its own environment: types, and a run of each pipeline; ARGS goes to pytest
 	python=$$($(BIN)/python -m devstack.orchestration) && \

@@ -2,19 +2,20 @@
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import reduce
 from typing import Any, NamedTuple
 
 import msgspec
 
-from dataforge.contracts.model import MeasureKind
 from dataforge.kpi.catalogue import duration_text
-from dataforge.kpi.columns import ALGEBRA, ColumnKind
+from dataforge.kpi.columns import ALGEBRA
 from dataforge.kpi.instants import instant
 from dataforge.kpi.overlay import UNCORRECTED, Overlay, overlaid
 from dataforge.kpi.plan import Row, View
 from dataforge.kpi.query import window_rows
 from dataforge.state.model import PartitionRead
+
+from lake.alike import alike, of_sketches
+from lake.alike import shown as as_shown
 
 FIRST = 20
 """So many of the windows that differ are named."""
@@ -43,7 +44,7 @@ class Difference(msgspec.Struct, frozen=True):
     """As it is shown, or before it was corrected where that made it the lake's. None where there is no such row."""
     lake: Any
     explained: bool
-    """Late events and far repeats make exactly this difference."""
+    """Late events, far repeats and label caps make exactly this difference."""
 
 
 class Agreement(msgspec.Struct):
@@ -64,7 +65,7 @@ class Agreement(msgspec.Struct):
         self.corrected += other.corrected
         self.explained += other.explained
         self.unexplained += other.unexplained
-        self.first = [*self.first, *other.first][:FIRST]
+        self.first = sorted([*self.first, *other.first], key=lambda one: one.explained)[:FIRST]
 
 
 class Kept(NamedTuple):
@@ -105,12 +106,12 @@ def live_cells(
             for row in window_rows(view, size_ms, of_window, kept.lateness_ms, None, overlay):
                 if kept.holds(row.end_ms, of_window):
                     cell = Cell(view.metric.name, view.by, size_ms, row.start_ms, row.labels)
-                    found[cell] = _sketched(view, cell, of_window, overlay) if _is_distinct(view) else row.value
+                    found[cell] = _sketched(view, cell, of_window, overlay) if _is_sketched(view) else row.value
     return found
 
 
-def _is_distinct(view: View) -> bool:
-    return view.metric.measure.kind is MeasureKind.DISTINCT
+def _is_sketched(view: View) -> bool:
+    return view.metric.measure.kind.sketched
 
 
 def _sketched(view: View, cell: Cell, reads: Sequence[PartitionRead], overlay: Overlay) -> float:
@@ -118,23 +119,12 @@ def _sketched(view: View, cell: Cell, reads: Sequence[PartitionRead], overlay: O
     live = [(start, read.windows[start][label]) for read in reads if label in read.windows.get(start, {})]
     over = overlay.get(start, {})
     stored, _ = overlaid(view, live, {start: over[label]} if label in over else {})
-    return registers(ALGEBRA[ColumnKind.HLL].restore(row[view.columns[0]]) for row in stored)
+    return of_sketches(view.metric.measure, [row[view.columns[0]] for row in stored])
 
 
 def label_text(labels: tuple[str, ...]) -> str:
     """As the state has it."""
     return msgspec.json.encode(labels).decode()
-
-
-def registers(sketches: Iterable[Any]) -> float:
-    """The estimate that sketches make together by their registers alone, not rounded.
-
-    Others, the API's among them, also remember in which order a sketch came to its registers. This one is equal where
-    the same was counted.
-    """
-    merge = ALGEBRA[ColumnKind.HLL].merge
-    merged = reduce(merge, sketches)
-    return merge(merged, merged).get_estimate()
 
 
 def lake_cells(views: Mapping[tuple[str, tuple[str, ...]], View], rows: Iterable[Any]) -> Cells:
@@ -143,13 +133,11 @@ def lake_cells(views: Mapping[tuple[str, tuple[str, ...]], View], rows: Iterable
     for row in rows:
         cell = Cell(row["metric"], tuple(row["by"]), row["size_ms"], row["start_ms"], tuple(row["labels"]))
         view = views.get((cell.metric, cell.by))
-        if view is not None:
-            found[cell] = _distinct(row) if _is_distinct(view) else view.value(_held(view, row))
+        if view is not None and _is_sketched(view):
+            found[cell] = of_sketches(view.metric.measure, [bytes(row["sketch"])])
+        elif view is not None:
+            found[cell] = view.value(_held(view, row))
     return found
-
-
-def _distinct(row: Any) -> float:
-    return registers([ALGEBRA[ColumnKind.HLL].restore(bytes(row["sketch"]))])
 
 
 def _held(view: View, row: Any) -> Row:
@@ -166,7 +154,7 @@ def _held(view: View, row: Any) -> Row:
 def stored(view: View, row: Any) -> dict[int, Any]:
     """What a row of gold says of the view's columns: position -> value as the state stores it."""
     algebras = {at: ALGEBRA[view.table.columns[at - 1].kind] for at in view.columns}
-    if _is_distinct(view):
+    if _is_sketched(view):
         [(at, algebra)] = algebras.items()
         return {at: algebra.store(algebra.restore(bytes(row["sketch"])))}
     held = _held(view, row)
@@ -176,7 +164,7 @@ def stored(view: View, row: Any) -> dict[int, Any]:
 def differing(live: Cells, lake: Cells) -> list[Cell]:
     """A row without a value is not the same as no row."""
     both = live.keys() & lake.keys()
-    return sorted([*(live.keys() ^ lake.keys()), *(cell for cell in both if live[cell] != lake[cell])])
+    return sorted([*(live.keys() ^ lake.keys()), *(cell for cell in both if not alike(live[cell], lake[cell]))])
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,7 +177,7 @@ class Sides:
     shown: Cells
     """As `live`, with the corrections over it."""
     due: Cells = field(default_factory=dict)
-    """What `live` must be, late events and far repeats considered, for cells that differ."""
+    """What `live` must be, late events, far repeats and label caps considered, for cells that differ."""
 
     def explained(self, cell: Cell) -> bool:
         return _same(cell, self.live, self.lake) or _same(cell, self.live, self.due)
@@ -227,12 +215,12 @@ def agreed(found: Sides) -> Agreement:
 
 
 def _same(cell: Cell, one: Cells, other: Cells) -> bool:
-    return (cell in one, one.get(cell)) == (cell in other, other.get(cell))
+    return (cell in one) == (cell in other) and alike(one.get(cell), other.get(cell))
 
 
 def _difference(cell: Cell, found: Sides) -> Difference:
     live = found.live if _same(cell, found.shown, found.lake) else found.shown
     return Difference(
-        cell.metric, cell.by, duration_text(cell.size_ms), instant(cell.start_ms), cell.labels, live.get(cell),
-        found.lake.get(cell), found.explained(cell),
+        cell.metric, cell.by, duration_text(cell.size_ms), instant(cell.start_ms), cell.labels,
+        as_shown(live.get(cell)), as_shown(found.lake.get(cell)), found.explained(cell),
     )  # fmt: skip

@@ -23,8 +23,31 @@ class Live(NamedTuple):
     """(table id, window size in ms) -> corrections."""
 
 
-def live_rows(redis_url: str, event: EventType, partitions: int, views: Sequence[View]) -> Live:
-    """All windows that are kept of these views. *Raises* `Transient` where the store does not answer."""
+def live_watermark(redis_url: str, event: EventType, partitions: int) -> int:
+    """The newest partition's, in ms. *Raises* `Transient` where the store does not answer."""
+
+    async def look() -> int:
+        state = RedisState(redis_url)
+        try:
+            return max(await state.watermarks(event.contract.name, range(partitions)))
+        finally:
+            await state.close()
+
+    return asyncio.run(look())
+
+
+def live_rows(
+    redis_url: str,
+    event: EventType,
+    partitions: int,
+    views: Sequence[View],
+    from_ms: int = 0,
+    until_ms: int = _FOREVER_MS,
+) -> Live:
+    """The windows of these views that are kept and begin in [from, until), and what is corrected of them.
+
+    *Raises* `Transient` where the store does not answer.
+    """
 
     async def look() -> Live:
         state, name = RedisState(redis_url), event.contract.name
@@ -32,8 +55,8 @@ def live_rows(redis_url: str, event: EventType, partitions: int, views: Sequence
         try:
             for table, size in sorted({(v.table.id, size) for v in views for size in v.table.windows_ms}):
                 wanted: list[Awaitable[PartitionRead]] = [
-                    state.read(*OVERLAY, overlay_table(name, table), size, 0, _FOREVER_MS),
-                    *(state.read(name, p, table, size, 0, _FOREVER_MS) for p in range(partitions)),
+                    state.read(*OVERLAY, overlay_table(name, table), size, from_ms, until_ms),
+                    *(state.read(name, p, table, size, from_ms, until_ms) for p in range(partitions)),
                 ]
                 overlay, *reads = await asyncio.gather(*wanted)
                 found.reads[table, size], found.overlays[table, size] = reads, overlay.windows

@@ -83,7 +83,7 @@ def opened(url: str) -> Iterator["Postgres"]:
 
 
 class Postgres:
-    """*Guarantees*: `load` is all or nothing, also under SIGKILL; what is loaded and what `ensure` says of it are one."""
+    """*Guarantees*: `load` is all or nothing, also under SIGKILL; it and what `ensure` says of it are one."""
 
     def __init__(self, db: psycopg.Connection, url: str) -> None:
         self._db, self._url = db, url

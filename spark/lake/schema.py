@@ -83,6 +83,7 @@ GOLD = (
     Column("top", "decimal(38,0)"),
     Column("bottom", "decimal(38,0)"),
     Column("sketch", "binary"),
+    Column("shown", "string"),
 )
 
 
@@ -98,6 +99,15 @@ def dimension_column(name: str) -> str:
 def event_columns(contract: Contract) -> tuple[Column, ...]:
     """One for each field, in the order of the contract."""
     return tuple(Column(column_of(name), _type(contract, field)) for name, field in contract.fields.items())
+
+
+def older_names(contract: Contract) -> dict[str, tuple[str, ...]]:
+    """Column -> the names that it had before, the newest first."""
+    return {
+        column_of(name): tuple(map(column_of, field.renamed_from))
+        for name, field in contract.fields.items()
+        if field.renamed_from
+    }
 
 
 def typed_columns(contract: Contract) -> tuple[Column, ...]:

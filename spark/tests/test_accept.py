@@ -16,7 +16,10 @@ from lake.objects import JUDGED
 from lake.transforms.accept import accepted, folded, folded_in_order, runs
 from lake.transforms.stamp import placed, stamped
 
+pytestmark = pytest.mark.small
+
 _BATCH = "spark.sql.execution.arrow.maxRecordsPerBatch"
+
 _SCHEMA = ", ".join(f"{name} {kind}" for name, kind in JUDGED.items())
 
 

@@ -35,7 +35,7 @@ from lake.settings import LakeSettings
 from orders import PARTITIONS, Sent, drawn, judged, parts
 from quality_domain import RULES, quality_domain
 from quality_worker.judge import Judge
-from test_lake import ALL, World, _count_live, demand
+from test_lake import ALL, World, count_live, demand
 
 
 class Gated(World):
@@ -134,7 +134,7 @@ def test_live_and_lake_agree_whatever_the_gate_finds(gated: Gated, domain: Domai
     gated.land(logs, 100)
     gated.run()
     assert gated.kept()
-    asyncio.run(_count_live(gated.settings.redis_url, domain, logs))
+    asyncio.run(count_live(gated.settings.redis_url, domain, logs))
     found = Agree(gated.spark, gated.settings.redis_url, say).run(gated.event, PARTITIONS)
     assert (found.unexplained, found.compared) == (0, found.equal + found.explained)
     assert found.equal > 0

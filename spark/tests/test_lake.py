@@ -8,16 +8,16 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import pytest
 from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 
-from dataforge.contracts.model import Domain, EventType
+from dataforge.contracts.model import OTHER, Domain, EventType
 from dataforge.errors import Fatal
 from dataforge.kpi.plan import plan
 from dataforge.state.redis import RedisState
@@ -36,10 +36,8 @@ from lake.jobs.silver import Silver
 from lake.judge import Agreement, lake_cells
 from lake.landing import Bucket
 from lake.position import head
-from lake.schema import Column
 from lake.settings import LakeSettings
 from lake.status import ends, status
-from lake.transforms.windows import computed
 from oracle import SMALL as METRICS
 from oracle import database, exact_windows
 from orders import PARTITIONS, SMALL, TOPIC_ID, Sent, drawn, judged, land, orders_domain, parts
@@ -129,7 +127,7 @@ def demand(world: World, sent: Sequence[Sent]) -> None:
     assert {key for key in found if key[:3] in compared} == set(expected)
 
 
-@pytest.mark.parametrize("rows", [ALL, 60])
+@pytest.mark.parametrize("rows", [pytest.param(ALL, marks=pytest.mark.small), 60])
 def test_a_lake_that_grows_is_the_lake_made_at_once(
     spark: SparkSession, lake_settings: LakeSettings, small_domain: Domain, rows: int
 ):
@@ -205,19 +203,6 @@ def test_a_second_silver_writer_adds_nothing(world: World, monkeypatch: pytest.M
     monkeypatch.undo()
     world.gold.run(world.event)
     demand(world, sent)
-
-
-def test_a_field_that_is_added_is_a_column_and_one_that_is_changed_is_refused(world: World):
-    table = tables.silver(world.event)
-    tables.ensure(world.spark, table)
-    wider = replace(table, columns=(*table.columns, Column("a new one", "decimal(18,4)")))
-    for _ in range(2):
-        tables.ensure(world.spark, wider)
-    assert world.spark.table(table.name).dtypes == [tuple(column) for column in wider.columns]
-    tables.ensure(world.spark, table)  # an older contract, for a while
-    changed = [column._replace(type="string") if column.name == "amount" else column for column in table.columns]
-    with pytest.raises(Fatal, match="'amount' is decimal"):
-        tables.ensure(world.spark, replace(table, columns=tuple(changed)))
 
 
 def test_a_chain_with_a_hole_is_refused(world: World):
@@ -339,11 +324,39 @@ async def count_live(
 
 def _windows_ever(world: World) -> set[object]:
     """Of gold, those that the live numbers keep too: days are gold's alone."""
-    of_event = plan(world.event)
-    views = {(view.metric.name, view.by): view for view in computed(of_event)}
+    views = plan(world.event).views
     rows = world.spark.table(tables.gold(world.event.contract).name).withColumn("start_ms", F.unix_millis("start"))
     cells = lake_cells(views, [row.asDict() for row in rows.collect()])
     return {cell for cell in cells if cell.size_ms in views[cell.metric, cell.by].table.windows_ms}
+
+
+CAPPED = """
+lateness: 30s
+dedupe: 2m
+label_cap: 5
+dimensions:
+  customer: {field: customer}
+  status: {field: status}
+metrics:
+  turnover: {measure: {sum: amount}, by: [[], [customer], [status, customer]], windows: [10s, 1m]}
+  open: {measure: count, where: {status: open}, by: [[customer]], windows: [1m]}
+"""
+
+
+def test_labels_beyond_the_cap_are_explained(
+    spark: SparkSession, lake_settings: LakeSettings, tmp_path: Path, say: Callable[[str], None]
+):
+    domain = orders_domain(tmp_path / f"orders_{uuid4().hex[:8]}", CAPPED)
+    world = World(spark, lake_settings, domain)
+    logs = [judged(part) for part in parts(drawn(19, 400))]
+    world.land(logs, 100)
+    world.run()
+    asyncio.run(count_live(world.settings.redis_url, domain, logs))
+    found = Agree(spark, world.settings.redis_url, say).run(world.event, PARTITIONS)
+    assert found.unexplained == 0, found.first
+    shared = [one for one in found.first if OTHER in one.labels]
+    assert shared, "no table overflowed"
+    assert all(one.lake is None for one in shared), "gold has no cap"
 
 
 def test_nothing_to_compare_agrees(world: World, say: Callable[[str], None]):

@@ -14,7 +14,6 @@ from dataforge.stream.producer import BatchProducer
 from lake.correct import applied, due
 from lake.jobs.agree import Agree
 from lake.judge import FIRST, Cell
-from lake.live import live_rows
 
 WAIT_S = 60.0
 """For the owner of the overlay to have applied what was sent."""
@@ -41,35 +40,36 @@ class Correct:
 
         *Raises* `Fatal` where a send is not certain, `Transient` where a server is away: run it again.
         """
-        compared = self.agree.compare(event, partitions)
-        if compared is None:
-            return {"sent": 0, "applied": 0, "unexplained": 0}
-        name, (sides, kept, live, views, gold) = event.contract.name, compared
-        found = due(name, sides, kept, live, views, gold)
-        for cell in found.unexplained[:FIRST]:
-            self.say(f"{name}: not corrected, nobody can explain it: {_named(cell)}")
-        shown = 0
-        if found.corrections:
-            asyncio.run(self._deliver(found.corrections))
-            shown = applied(found.corrections, live_rows(self.agree.redis_url, event, partitions, views))
-        sent = len(found.corrections)
+        name, sent, shown, unexplained = event.contract.name, 0, 0, 0
+        for sides, kept, live, look, views, gold in self.agree.compare(event, partitions):
+            found = due(name, sides, kept, live, views, gold)
+            for cell in found.unexplained[: max(0, FIRST - unexplained)]:
+                self.say(f"{name}: not corrected, nobody can explain it: {_named(cell)}")
+            unexplained += len(found.unexplained)
+            if not found.corrections:
+                continue
+            read = asyncio.run(self._deliver(found.corrections))
+            sent, shown = sent + len(found.corrections), shown + applied(found.corrections, look())
+            if not read:
+                break  # the other days would wait as long, for the same owner
         self.say(f"{name}: {sent:,} corrections sent, {shown:,} applied")
         if shown < sent:
             self.say(f"{name}: is an aggregator running, and does it know the same metrics? Run it again then")
-        return {"sent": sent, "applied": shown, "unexplained": len(found.unexplained)}
+        return {"sent": sent, "applied": shown, "unexplained": unexplained}
 
-    async def _deliver(self, corrections: Sequence[Correction]) -> None:
-        """Until the owner has read them, or the time is up."""
+    async def _deliver(self, corrections: Sequence[Correction]) -> bool:
+        """Until the owner has read them; False where the time is up before."""
         state, now_s = RedisState(self.agree.redis_url), asyncio.get_running_loop().time
         try:
             last, until_s = await self.send(corrections), now_s() + self.wait_s
             while (await state.head(*OVERLAY)).next <= last:
                 if now_s() >= until_s:
                     self.say(f"{TOPIC}: nobody has read up to {last} within {self.wait_s:g} s")
-                    return
+                    return False
                 await asyncio.sleep(_LOOK_AGAIN_S)
         finally:
             await state.close()
+        return True
 
 
 def to_kafka(bootstrap: str) -> Send:

@@ -1,4 +1,6 @@
-"""Silver to gold: the KPIs of metrics.yaml by window and by day, anew for every day that has changed."""
+"""Silver to gold: the KPIs of metrics.yaml by window and by day, anew for every day that has changed, and all of them
+where metrics.yaml has.
+"""
 
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
@@ -14,7 +16,10 @@ from lake import commit, tables
 from lake.jobs.silver import at
 from lake.position import Place, head, within
 from lake.schema import REPLACED
-from lake.transforms.windows import computed, days_of, gold_rows, on_days
+from lake.transforms.windows import days_of, gold_rows, on_days, stamp
+
+MADE_BY = "df.plan"
+"""Property of the table: the stamp of the plan that all its days were made by."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,17 +32,25 @@ class Gold:
     def run(self, event: EventType) -> int:
         """Bring gold to where silver is. Returns how many commits it took, none or one. *Raises* `Fatal`."""
         source, table, of_event = tables.silver(event), tables.gold(event.contract), plan(event)
-        if not computed(of_event) or not tables.exists(self.spark, source):
+        if not of_event.views or not tables.exists(self.spark, source):
             return 0
         tables.ensure(self.spark, table)
         silver, now = head(self.spark, source), head(self.spark, table)
         ends = {p: place.position for p, place in silver.places.items() if place.position > now.at(p).position}
-        if not ends:
+        made_by = stamp(of_event)
+        anew = tables.properties(self.spark, table).get(MADE_BY) != made_by
+        if silver.snapshot is None or not (ends or anew):
             return 0
         rows = at(self.spark, source, silver)
+        places = {**now.places, **{p: Place(end) for p, end in ends.items()}}
+        if anew:
+            commit.overwrite(gold_rows(rows, of_event), table, "true", now, places)
+            # After the rows: where it is not written, all is made once more.
+            tables.set_property(self.spark, table, MADE_BY, made_by)
+            self.say(f"{table.name}: all days anew")
+            return 1
         new = rows.where(within({p: now.at(p).position for p in ends}, ends, "df_partition", "df_judged_offset"))
         days = changed_days(new, of_event)
-        places = {**now.places, **{p: Place(end) for p, end in ends.items()}}
         commit.overwrite(_rows(rows, of_event, days), table, _where(days), now, places)
         self.say(f"{table.name}: {len(days)} days anew")
         return 1

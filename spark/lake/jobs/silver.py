@@ -120,9 +120,11 @@ def at(spark: SparkSession, table: tables.Table, seen: Head) -> DataFrame:
 def merge(rows: DataFrame, table: tables.Table) -> None:
     """Add the events that silver has not got; let an earlier record of one that it has take its place."""
     new = rows.withColumn(REPLACED.name, F.array().cast(REPLACED.type))
+    for name, kind in rows.sparkSession.table(table.name).dtypes:
+        if name not in new.columns:  # of a field that the contract has no longer
+            new = new.withColumn(name, F.lit(None).cast(kind))
     new.createOrReplaceTempView(_NEW)
-    names = [column.name for column in table.columns]
-    rows.sparkSession.sql(merge_sql(table.name, names))
+    rows.sparkSession.sql(merge_sql(table.name, new.columns))
 
 
 def merge_sql(table: str, names: Sequence[str]) -> str:

@@ -39,6 +39,8 @@ class Field:
     nullable: bool = False
     scale: int = 0
     """Decimal digits kept: a `number` with scale 2 folds as an integer count of hundredths."""
+    renamed_from: tuple[str, ...] = ()
+    """Names that it had before, for who keeps columns."""
 
 
 @dataclass(frozen=True, slots=True)

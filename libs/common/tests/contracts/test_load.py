@@ -75,6 +75,14 @@ def test_what_the_lake_expects_is_read_and_changes_no_fingerprint(tmp_path: Path
     assert {one.name for one in found.values() if one.kind.of_rows} == {"weighed", "cheap", "known"}
 
 
+def test_a_field_knows_the_names_that_it_had(tmp_path: Path) -> None:
+    text = CONTRACT.replace('"x-scale": 2', '"x-scale": 2, "x-renamed-from": ["price", "cost"]')
+    text = text.replace('"pieces": {', '"pieces": {"x-renamed-from": "units", ')
+    fields = load_domain(write_shop(tmp_path, order__v1__json=text)).event("order").contract.fields
+    assert (fields["amount"].renamed_from, fields["pieces"].renamed_from) == (("price", "cost"), ("units",))
+    assert fields["sku"].renamed_from == ()
+
+
 def test_a_contract_alone_is_a_domain(tmp_path: Path) -> None:
     alone = dict.fromkeys(("metrics__yaml", "quality__yaml", "lookups__yaml", "products__csv", "domain__yaml"))
     domain = load_domain(write_shop(tmp_path, **alone))
@@ -163,6 +171,21 @@ WRONG = [
     ("order.v1.json", CONTRACT.replace('"id": "order"', '"id": "pieces"'), 3, "never null"),
     ("order.v1.json", CONTRACT.replace(', "format": "date-time"', ""), 6, "date-time"),
     ("order.v1.json", CONTRACT.replace('"x-scale": 2', '"x-scale": 10'), 11, "1 to 9"),
+    ("order.v1.json", CONTRACT.replace('"x-scale": 2', '"x-renamed-from": 2'), 11, "or a list of names"),
+    ("order.v1.json", CONTRACT.replace('"x-scale": 2', '"x-renamed-from": ["", "a"]'), 11, "or a list of names"),
+    ("order.v1.json", CONTRACT.replace('"x-scale": 2', '"x-renamed-from": "sku"'), 11, 'is still in "properties"'),
+    (
+        "order.v1.json",
+        CONTRACT.replace('{"type": "number"', '{"x-renamed-from": ["old", "older"], "type": "number"'),
+        12,
+        "names 'old', and so does field 'amount'",
+    ),
+    (
+        "order.v1.json",
+        CONTRACT.replace('"format": "date-time"', '"format": "date-time", "x-renamed-from": "when"'),
+        3,
+        "'at' is the 'event_time', whose name stays",
+    ),
     ("order.v1.json", CONTRACT.replace('"type": "boolean"', '"type": ["boolean", "string"]'), 9, 'one "type"'),
     ("order.v1.json", CONTRACT.replace('"weight"', '"we\\"ight"'), 12, "may not hold quotes"),
     ("order.v1.json", CONTRACT.replace('"sku", "amount"]', '"sku", "amnt"]'), 15, "'amnt'"),

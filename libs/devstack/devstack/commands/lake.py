@@ -10,16 +10,17 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from devstack.commands.lake_prove import prove
 from devstack.commands.nightly import alert, nightly
 from devstack.commands.options import Data, Json, data_dir
 from devstack.errors import UsageError
-from devstack.lake.jobs import asked, environment, jars, python
-from devstack.settings import inherited
+from devstack.lake.jobs import asked, beside, python
 from devstack.stack import Stack
 
 app = typer.Typer(no_args_is_help=True)
 app.command()(nightly)
 app.command()(alert)
+app.command()(prove)
 
 JOBS = ("bronze", "silver", "gold", "lookups", "correct", "quality", "export", "all")
 _Domain = Annotated[str | None, typer.Option(help="One domain; all of the stack's where left out.")]
@@ -116,7 +117,7 @@ def _show(report: dict[str, Any], console: Console) -> None:
     console.print(", ".join(f"{report[name]:,} {name}" for name in names))
     for one in report["first"]:
         labels = ", ".join(map(str, one["labels"])) or "the total"
-        why = "late events or far repeats" if one["explained"] else "[red]unexplained[/]"
+        why = "late events, far repeats or label caps" if one["explained"] else "[red]unexplained[/]"
         console.print(
             f"{one['metric']} {one['window']} {one['start']} {labels}: live {one['live']}, lake {one['lake']}; {why}",
             soft_wrap=True,
@@ -137,4 +138,4 @@ def _reached(data: Path | None) -> tuple[Path, dict[str, str]]:
     """The lake's interpreter, and its environment beside a running stack. *Raises* `StackError`."""
     stack = Stack.attach(data_dir(data))
     with Console(stderr=True).status("fetching the lake's jars"):
-        return python(), environment(stack.endpoints(), stack.state().domains, stack.paths, jars(), inherited())
+        return python(), beside(stack)

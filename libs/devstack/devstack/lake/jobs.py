@@ -11,7 +11,8 @@ from devstack.errors import StackError
 from devstack.jars import Progress, class_path
 from devstack.model import Endpoints
 from devstack.paths import StackPaths, lake_catalog, repo_root
-from devstack.settings import cache_dir
+from devstack.settings import cache_dir, inherited
+from devstack.stack import Stack
 
 SPARK = repo_root() / "spark"
 LOCK = SPARK / "requirements.lock"
@@ -56,6 +57,11 @@ def own_environment(paths: StackPaths, jars: str, inherited: Mapping[str, str]) 
         "DATAFORGE_LAKE_CATALOG": catalog,
         "DATAFORGE_LAKE_JARS": jars,
     }
+
+
+def beside(stack: Stack) -> dict[str, str]:
+    """What `python -m lake` reads beside a running stack; fetches the jars the first time. *Raises* `StackError`."""
+    return environment(stack.endpoints(), stack.state().domains, stack.paths, jars(), inherited())
 
 
 def lake(arguments: Sequence[str], env: Mapping[str, str], python: Path) -> subprocess.CompletedProcess[str]:
