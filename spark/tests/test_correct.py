@@ -1,7 +1,7 @@
 """What the lake corrects: pure, and over a real Valkey by the real owner of the overlay."""
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -163,13 +163,22 @@ class Aggregator:
 class Watched(Agree):
     """Remembers what it compared: comparing is what takes long."""
 
-    seen: list[Compared] = field(default_factory=list)
+    seen: list[list[Compared]] = field(default_factory=list)
+    """Of each time, the days."""
 
-    def compare(self, event: EventType, partitions: int) -> Compared | None:
-        compared = super().compare(event, partitions)
-        assert compared is not None
-        self.seen.append(compared)
-        return compared
+    def compare(self, event: EventType, partitions: int) -> Iterator[Compared]:
+        days: list[Compared] = []
+        self.seen.append(days)
+        for compared in super().compare(event, partitions):
+            days.append(compared)
+            yield compared
+
+
+def added_up(days: Iterable[Compared]) -> Agreement:
+    found = Agreement()
+    for compared in days:
+        found.add(agreed(compared.sides))
+    return found
 
 
 def shown_turnover(redis_url: str, world: World) -> dict[tuple[Any, ...], float]:
@@ -227,9 +236,15 @@ def test_what_must_differ_is_corrected_and_then_nothing_is_left(
         assert correct.run(world.event, PARTITIONS) == {"sent": 0, "applied": 0, "unexplained": 0}
         assert aggregator.log.end(TP) == ends, "said twice"
 
-        (sides, kept, *_), (corrected, *_) = agree.seen[-2:]
-        sealed = [one for one in sides.wrong() if kept.sealed(one.start_ms + one.size_ms, range(PARTITIONS))]
-        before, found = agreed(sides), agreed(corrected)
+        wrong, corrected = agree.seen[-2:]
+        kept = wrong[0].kept
+        sealed = [
+            one
+            for compared in wrong
+            for one in compared.sides.wrong()
+            if kept.sealed(one.start_ms + one.size_ms, range(PARTITIONS))
+        ]
+        before, found = added_up(wrong), added_up(corrected)
         assert (found.compared, found.unexplained) == (before.compared, 0), found.first
         assert found.explained == before.explained - len(sealed), "all that is sealed, and no other"
         assert found.corrected + found.equal == before.corrected + before.equal + len(sealed)
