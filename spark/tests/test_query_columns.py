@@ -22,8 +22,8 @@ def told(columns: Iterable[Column]) -> dict[str, str]:
 
 
 def test_bronze_and_gold():
-    assert tables.BRONZE == told(BRONZE)
-    assert tables.GOLD == told(GOLD)
+    assert told(BRONZE) == tables.BRONZE
+    assert told(GOLD) == tables.GOLD
 
 
 def test_silver_has_a_column_of_the_same_type_for_every_field(domain: Domain):
