@@ -10,6 +10,7 @@ from fastapi.responses import Response
 
 from dataforge.contracts.model import Parameter
 from dataforge.kpi.catalogue import Catalogue
+from dataforge.runtime import metrics
 from dataforge.sql.problem import SqlProblem
 from dataforge.sql.values import form
 
@@ -89,6 +90,7 @@ def router(catalogue: Catalogue, asker: Asker | None, guards: Sequence[Guard]) -
             code = "bad_query" if asked.sql is not None else "bad_parameter"
             raise ApiError(422, code, f"{problem.message}{line}", problem.hint) from None
         except QueryProblem as problem:
+            metrics.QUERIES.labels(problem.code).inc()
             status = _STATUS[problem.code]
             headers = {"Retry-After": "1"} if status == 503 else None
             raise ApiError(status, problem.code, problem.message, problem.hint, headers) from None

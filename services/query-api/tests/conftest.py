@@ -1,5 +1,6 @@
 """What the tests of queries share: a lake that is written once, and an engine over it."""
 
+import asyncio
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
@@ -58,8 +59,9 @@ def lake(shop: ShopLake, store: S3Store) -> Lake:
     return Lake(SqliteLocations(shop.file), {shop.s3.bucket: store})
 
 
-@pytest.fixture
-async def engine(shop: ShopLake) -> AsyncIterator[DuckDB]:
+@pytest.fixture(scope="session")
+def engine(shop: ShopLake) -> Iterator[DuckDB]:
+    """Warm from its second query on."""
     found = duckdb_over(shop)
     yield found
-    await found.close()
+    asyncio.run(found.close())

@@ -43,7 +43,7 @@ async def test_approximations_are_near(engine: DuckDB, lake: Lake, shop: ShopLak
     sql = "SELECT approx_distinct(sale), approx_percentile(CAST(amount AS double), 0.5) FROM silver.sale"
     [[distinct, median]] = (await answered(engine, lake, shop, sql)).rows
     amounts = sorted(float(row["amount"]) for row in ROWS)
-    assert distinct == pytest.approx(len(ROWS), rel=0.1)
+    assert distinct == pytest.approx(len(ROWS), rel=0.2)
     assert amounts[int(0.45 * len(amounts))] <= median <= amounts[int(0.55 * len(amounts))]
 
 

@@ -83,4 +83,5 @@ WS_RESUMES = Counter(
 
 # --- query-api ---
 HTTP_REQUESTS = Counter("dataforge_http_requests", "Requests answered.", ("method", "route", "status"))
+QUERIES = Counter("dataforge_queries", "Queries, by how they ended: made, kept, or the problem's code.", ("how",))
 HTTP_SECONDS = Histogram("dataforge_http_seconds", "Time to answer a request.", ("method", "route"), buckets=_SECONDS)

@@ -1,5 +1,6 @@
 """A question, from its words to its answer: which query, with which values, over which snapshots, made or kept."""
 
+import asyncio
 import difflib
 import hashlib
 import time
@@ -12,6 +13,7 @@ import msgspec
 
 from dataforge.contracts.model import Domain, Parameter, Query
 from dataforge.kpi.catalogue import Catalogue, Unanswerable
+from dataforge.runtime import metrics
 from dataforge.sql.bind import shape_of
 from dataforge.sql.statement import Statement, read
 from dataforge.sql.tables import Table, tables_of
@@ -61,13 +63,14 @@ class Asker:
         query = known.domain.queries.get(name)
         if query is None:
             raise _no_query(known.domain, name)
-        statement = known.statement(query)
+        statement = await asyncio.to_thread(known.statement, query)
         return await self._asked(known, name, statement, query.parameters, given, min(limit or 2**31, query.max_rows))
 
     async def ad_hoc(self, domain: str | None, sql: str, limit: int | None) -> bytes:
         """The answer of a query that somebody wrote, as JSON."""
         known = self._known[self._catalogue.domain(domain).name]
-        return await self._asked(known, AD_HOC, read(sql, known.tables), {}, {}, limit or self._max_rows)
+        statement = await asyncio.to_thread(read, sql, known.tables)
+        return await self._asked(known, AD_HOC, statement, {}, {}, limit or self._max_rows)
 
     async def _asked(
         self, known: _Known, name: str, statement: Statement, parameters: Mapping[str, Parameter],
@@ -85,6 +88,7 @@ class Asker:
         else:
             whole = answer_key(self._engine.name, question, located)
             kept = await self._flights.share(whole, partial(self._cache.once, whole, make))
+        metrics.QUERIES.labels("kept" if kept.cached else "made").inc()
         about = {
             "domain": known.domain.name,
             "query": name,

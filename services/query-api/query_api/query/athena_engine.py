@@ -68,6 +68,8 @@ class Athena:
         id_ = started["QueryExecutionId"]
         try:
             await self._ended(athena, id_)
+        except QueryProblem:
+            raise
         except BaseException:
             await asyncio.shield(athena.stop_query_execution(QueryExecutionId=id_))
             raise

@@ -3,6 +3,7 @@
 import asyncio
 import threading
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -24,6 +25,11 @@ from query_api.query.slots import Slots
 
 _TEXTS = 512
 """Translations that are kept."""
+_FIRST = {
+    "allow_community_extensions": "false",
+    "allow_persistent_secrets": "false",
+    "autoinstall_known_extensions": "false",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +68,9 @@ class DuckDB:
 
         try:
             return await self._slots.run(work, connection.interrupt)
+        except duckdb.FatalException:
+            self._db = self._keys = None  # it answers nobody any more; the next one opens another
+            raise
         except duckdb.Error as error:
             raise _told(error) from error
 
@@ -120,14 +129,13 @@ class _Connection:
 
     def interrupt(self) -> None:
         if (cursor := self._cursor) is not None:
-            cursor.interrupt()
+            with suppress(duckdb.Error):  # it has just ended
+                cursor.interrupt()
 
 
 def opened(access: Access) -> duckdb.DuckDBPyConnection:
     """*Guarantees*: reads the warehouse and nothing else; its settings cannot be changed any more."""
-    db = duckdb.connect(
-        ":memory:", config={"allow_community_extensions": "false", "autoinstall_known_extensions": "false"}
-    )
+    db = duckdb.connect(":memory:", config=_FIRST)
     for file in files():
         db.execute(f"LOAD {_quoted(str(file))}")
     settings = {
@@ -176,6 +184,6 @@ def _told(error: duckdb.Error) -> QueryProblem:
     if isinstance(error, duckdb.BinderException | duckdb.CatalogException):
         hint = "a column that the contract has gained is in the tables after the lake's next run"
         return QueryProblem("bad_query", f"the tables do not fit the query: {said}", hint)
-    if isinstance(error, duckdb.DataError | duckdb.InvalidInputException):
+    if isinstance(error, duckdb.DataError | duckdb.InvalidInputException | duckdb.ParserException):
         return QueryProblem("bad_query", said)
     raise error
