@@ -6,6 +6,7 @@ Exit codes: 0 done; 1 it failed, or the lake does not agree; 2 wrong usage or se
 import argparse
 import sys
 from collections.abc import Sequence
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,7 @@ def main(arguments: Sequence[str]) -> int:
         if asked.command == "quality-docs":
             _write({"page": str(write_quality_docs(settings, asked.folder, asked.most, asked.domain))})
             return 0
-        lake = build(settings, asked.domain)
+        lake = build(settings, asked.domain, asked.since, asked.progress)
         match asked.command:
             case "run":
                 _write(lake.run(asked.job))
@@ -51,6 +52,8 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("job", choices=(*JOBS, ALL))
     follow = commands.add_parser("stream", help="Follow the judged logs until told to stop.")
     follow.add_argument("--gold-every", type=float, metavar="SECONDS", help="Bring gold along; left out: not at all.")
+    run.add_argument("--since", type=date.fromisoformat, help="Backfill looks no further back than this day.")
+    run.add_argument("--progress", action="store_true", help="Say how far it is, in JSON, on standard error.")
     commands.add_parser("status", help="What is in the tables, and how much of the log.")
     agree = commands.add_parser("agree", help="Hold gold against the live numbers.")
     agree.add_argument("--json", type=Path, help="Write the report here instead of to standard output.")
@@ -59,6 +62,7 @@ def _parser() -> argparse.ArgumentParser:
     docs.add_argument("--most", type=int, default=10, help="Reports of each event and kind, the newest.")
     for command in commands.choices.values():
         command.add_argument("--domain", help="One domain; all of the settings' by default.")
+        command.set_defaults(since=None, progress=False)
     return parser
 
 

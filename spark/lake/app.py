@@ -6,6 +6,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from datetime import date
 from functools import partial
 from pathlib import Path
 
@@ -18,16 +19,22 @@ from dataforge.quality.report import SOURCES
 
 from lake import session, suite
 from lake.jobs.agree import Agree
+from lake.jobs.backfill import Backfill
 from lake.jobs.bronze import Bronze
+from lake.jobs.compact import Compact
 from lake.jobs.correct import Correct, to_kafka
+from lake.jobs.drop import Drop
+from lake.jobs.expire import Expire
 from lake.jobs.export import Export
 from lake.jobs.gate import Gate
 from lake.jobs.gold import Gold
 from lake.jobs.lookups import Lookups
+from lake.jobs.orphans import Orphans
 from lake.jobs.quality import Quality
 from lake.jobs.silver import Silver
 from lake.judge import Agreement
 from lake.landing import Bucket
+from lake.progress import Progress
 from lake.reports import Reports, kafka_alerts, stored
 from lake.settings import LakeSettings
 from lake.status import TableStatus, ends, status
@@ -40,7 +47,9 @@ Job = Callable[[EventType, int], Did]
 
 Say = Callable[[str], None]
 
-JOBS = ("bronze", "silver", "gold", "lookups", "correct", "quality", "export")
+JOBS = (
+    "bronze", "silver", "gold", "lookups", "correct", "quality", "export", "backfill", "compact", "expire", "orphans",
+)  # fmt: skip
 ALL = "all"
 WHOLE = ("bronze", "silver", "gold", "lookups")
 """What `all` runs, in this order."""
@@ -66,15 +75,20 @@ class Lake:
     jobs: dict[str, Job]
     agree: Callable[[EventType, int], Agreement]
     ends: Callable[[EventType, int], dict[int, int] | None]
+    progress: Progress
 
     def run(self, job: str) -> dict[str, dict[str, Did]]:
         """A job, or all that make the lake, for every event. Returns event -> job -> what it did."""
         names = WHOLE if job == ALL else (job,)
         return {
-            event.contract.name: {name: self.jobs[name](event, domain.partitions) for name in names}
+            event.contract.name: {name: self._run(name, event, domain.partitions) for name in names}
             for domain in self.domains
             for event in domain.events
         }
+
+    def _run(self, name: str, event: EventType, partitions: int) -> Did:
+        self.progress.begin(name, event.contract.name)
+        return self.jobs[name](event, partitions)
 
     def agreed(self) -> Agreement:
         total = Agreement()
@@ -87,17 +101,23 @@ class Lake:
         return status(self.spark, self.domains, self.ends)
 
 
-def build(settings: LakeSettings, domain: str | None = None) -> Lake:
-    """*Raises* `DomainError` where a folder is not usable, `UnknownDomain`."""
+def build(settings: LakeSettings, domain: str | None = None, since: date | None = None, progress: bool = False) -> Lake:
+    """`since`: how far back `backfill` looks. *Raises* `DomainError` where a folder is not usable, `UnknownDomain`."""
     chosen = chosen_domains(settings, domain)
-    spark = session.build(settings)
-    reports = Reports(spark, Bucket.of(settings), kafka_alerts(settings.kafka))
-    bronze, silver, gold = layers(settings, spark, reports, say)
-    agree = Agree(spark, settings.redis_url, say)
     of = {one.name: one for one in chosen}
+    spark = session.build(settings)
+    bucket, rows, steps = Bucket.of(settings), settings.lake_commit_rows, Progress(progress)
+    reports = Reports(spark, bucket, kafka_alerts(settings.kafka))
+    bronze, silver, gold = layers(settings, spark, reports, say)
     lookups = Lookups(spark, say)
-    export = Export(spark, settings.postgres_url, settings.lake_commit_rows, say)
+    agree = Agree(spark, settings.redis_url, say)
     quality = Quality(spark, suite.judged, reports.publish, wall_ms, say)
+    export = Export(spark, settings.postgres_url, rows, say)
+    backfill = Backfill(spark, bucket, rows, since, say, steps.tell)
+    compact = Compact(spark, say, steps.tell)
+    drop = Drop(spark, {"bronze": settings.lake_bronze_days, "silver": settings.lake_silver_days}, say)
+    expire = Expire(spark, drop, settings.lake_snapshot_hours, wall_ms, say, steps.tell)
+    orphans = Orphans(spark, settings.warehouse, bucket.name, settings.lake_orphan_hours, wall_ms, say, steps.tell)
     jobs: dict[str, Job] = {
         "bronze": lambda event, partitions: {"commits": bronze.run(event, partitions)},
         "silver": lambda event, _: {"commits": silver.run(event)},
@@ -106,8 +126,12 @@ def build(settings: LakeSettings, domain: str | None = None) -> Lake:
         "correct": Correct(agree, to_kafka(settings.kafka), say).run,
         "quality": lambda event, _: quality.run(event),
         "export": lambda event, _: export.run(of[event.contract.domain], event),
+        "backfill": lambda event, _: backfill.run(event),
+        "compact": lambda event, _: compact.run(event),
+        "expire": lambda event, _: expire.run(event),
+        "orphans": lambda event, _: orphans.run(event),
     }
-    return Lake(spark, chosen, jobs, agree.run, partial(ends, settings))
+    return Lake(spark, chosen, jobs, agree.run, partial(ends, settings), steps)
 
 
 def layers(settings: LakeSettings, spark: SparkSession, reports: Reports, say: Say) -> tuple[Bronze, Silver, Gold]:

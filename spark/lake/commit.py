@@ -17,12 +17,13 @@ def overwrite(
     table: Table,
     where: str,
     head: Head,
-    places: Places,
+    places: Places | None,
     said: Mapping[str, str] | None = None,
     *,
     in_order: bool = False,
 ) -> None:
-    """Replace what `where` names, which must be whole files or nothing, by `rows`; from now on it is at `places`.
+    """Replace what `where` names, which must be whole files or nothing, by `rows`; from now on it is at `places`, or
+    where it was: a commit that says no place never takes the table back to an older one.
     `said`: further properties of the snapshot. Rows that are `in_order` are written where they are, without being
     distributed and sorted as the table says.
 
@@ -30,7 +31,8 @@ def overwrite(
     removed rows that `where` names. Two writers from one head cannot both bring their rows.
     """
     writer = rows.writeTo(table.name)
-    for name, value in {**(said or {}), PROPERTY: write(places)}.items():
+    position = {} if places is None else {PROPERTY: write(places)}
+    for name, value in {**(said or {}), **position}.items():
         writer = writer.option(f"snapshot-property.{name}", value)
     if head.snapshot is not None:
         writer = writer.option("validate-from-snapshot-id", str(head.snapshot))

@@ -46,18 +46,23 @@ class Head:
         return self.places.get(partition, Place())
 
 
+def lineage(spark: SparkSession, table: Table) -> list[Row]:
+    """The current snapshot and those before it, as far as they are kept: snapshot_id, said, records, at_ms."""
+    at, snapshots, line = current_snapshot(spark, table.name), _snapshots(spark, table), list[Row]()
+    while at in snapshots:
+        line.append(snapshots[at])
+        at = snapshots[at]["parent_id"]
+    return line
+
+
 def head(spark: SparkSession, table: Table) -> Head:
     """*Raises* `Fatal` where the history has rows and no position."""
-    current = current_snapshot(spark, table.name)
-    if current is None:
+    line = lineage(spark, table)
+    if not line:
         return Head(None, {})
-    snapshots = _snapshots(spark, table)
-    at: int | None = current
-    while at in snapshots:
-        if said := snapshots[at]["said"]:
-            row = snapshots[current]
-            return Head(current, read(said), int(row["records"]), row["at_ms"])
-        at = snapshots[at]["parent_id"]
+    for one in line:
+        if one["said"]:
+            return Head(line[0]["snapshot_id"], read(one["said"]), int(line[0]["records"]), line[0]["at_ms"])
     raise Fatal(
         f"{table.name}: no snapshot of its history says how much of the log is in it; what rewrites or expires "
         f"snapshots must carry {PROPERTY!r} on. Drop the table to have it made anew"
@@ -66,17 +71,14 @@ def head(spark: SparkSession, table: Table) -> Head:
 
 def head_at(spark: SparkSession, table: Table, positions: Mapping[int, int]) -> Head | None:
     """The table at the newest snapshot of its history that stands at this position. None: there is no such snapshot."""
-    snapshots = _snapshots(spark, table)
-    at, newest = current_snapshot(spark, table.name), None
-    while at in snapshots:
-        newest = at if newest is None else newest
-        if said := snapshots[at]["said"]:
-            places = read(said)
+    newest: Row | None = None
+    for one in lineage(spark, table):
+        newest = newest or one
+        if one["said"]:
+            places = read(one["said"])
             if {p: place.position for p, place in places.items()} == positions:
-                row = snapshots[newest]
-                return Head(newest, places, int(row["records"]), row["at_ms"])
+                return Head(newest["snapshot_id"], places, int(newest["records"]), newest["at_ms"])
             newest = None
-        at = snapshots[at]["parent_id"]
     return None
 
 

@@ -44,6 +44,19 @@ class LakeSettings(ServiceSettings):
         default=5, gt=0, description="The stream looks at the logs this often; where it is behind it does not wait"
     )
 
+    lake_bronze_days: int | None = Field(
+        default=None, ge=1, description="Days of bronze to keep, back from its newest record; unset: for ever"
+    )
+    lake_silver_days: int | None = Field(
+        default=None, ge=1, description="Days of silver to keep, back from bronze's newest record; unset: for ever"
+    )
+    lake_snapshot_hours: float = Field(
+        default=120, ge=1, description="How long a snapshot that is no longer current can be travelled back to"
+    )
+    lake_orphan_hours: float = Field(
+        default=72, ge=24, description="Files younger than this are no orphans: a job may still be writing them"
+    )
+
     @property
     def warehouse(self) -> str:
         return (self.lake_warehouse or f"s3://{self.s3_bucket}/lake").rstrip("/")

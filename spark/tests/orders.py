@@ -15,9 +15,10 @@ from dataforge.storage.objects import ObjectStore
 from dataforge.stream.judged import HEADER, REASON, Acceptance, Verdict, fingerprint, pack
 from dataforge.stream.records import LogRecord
 
-SECOND, MINUTE = 1_000, 60_000
+SECOND, MINUTE, DAY = 1_000, 60_000, 86_400_000
 START = int(datetime(2026, 1, 5, 23, 58, tzinfo=UTC).timestamp() * 1000)
 """Some minutes before a day ends."""
+MIDNIGHT = START + 2 * MINUTE
 LATENESS_MS, HORIZON_MS = 30 * SECOND, 2 * MINUTE
 PARTITIONS = 2
 TOPIC_ID = "ab" * 16
@@ -116,12 +117,12 @@ def orders_domain(folder: Path, metrics: str = _METRICS, contract: Mapping[str, 
     return load_domain(write_domain(folder, metrics, contract))
 
 
-def drawn(seed: int, count: int) -> list[Sent]:
-    """A log of both partitions, in the order of its append times."""
+def drawn(seed: int, count: int, start_ms: int = START, first: int = 0) -> list[Sent]:
+    """A log of both partitions, in the order of its append times. `first`: number of its first event's id."""
     rnd = random.Random(seed)
-    ends, ts_ms = [0] * PARTITIONS, START
+    ends, ts_ms = [0] * PARTITIONS, start_ms
     sent: list[Sent] = []
-    for n in range(count):
+    for n in range(first, first + count):
         ts_ms += rnd.randrange(900)
         partition = rnd.randrange(PARTITIONS)
         before = [one for one in sent if one.valid]
@@ -204,6 +205,16 @@ def _record(offset: int, base: int, one: Sent) -> LogRecord:
     return LogRecord(offset, one.ts_ms + 5, b"key", one.value or None, headers)
 
 
+def over_days(seed: int, days: int, count: int) -> list[Sent]:
+    """As `drawn`, with `count` records in the minute around each of so many midnights."""
+    sent: list[Sent] = []
+    for day in range(days):
+        ends = [max((one.offset + 1 for one in part), default=0) for part in parts(sent)]
+        more = drawn(seed + day, count, MIDNIGHT - 20 * SECOND + day * DAY, day * count)
+        sent += [one._replace(offset=one.offset + ends[one.partition]) for one in more]
+    return sent
+
+
 def parts(sent: Sequence[Sent]) -> list[list[Sent]]:
     """By partition."""
     return [[one for one in sent if one.partition == p] for p in range(PARTITIONS)]
@@ -232,6 +243,20 @@ async def land(
             accepted_next=acceptance.next,
         )  # fmt: skip
         assert await store.put_if_absent(chain.key(run[0].offset), encode(run, footer))
+
+
+async def land_raw(
+    store: ObjectStore, topic: str, partition: int, sent: Sequence[Sent], size: int, *, after: int = 0
+) -> None:
+    """One partition's raw records but for the first `after`, as objects of `size` records."""
+    chain = Chain(store, topic, partition)
+    records = [LogRecord(one.offset, one.ts_ms, b"key", one.value or None, []) for one in sent]
+    start = records[after - 1].offset + 1 if after else 0
+    for run in _runs(records[after:], size):
+        following = run[-1].offset + 1
+        footer = describe(run, topic=topic, partition=partition, topic_id=TOPIC_ID, start=start, following=following)
+        assert await store.put_if_absent(chain.key(start), encode(run, footer))
+        start = following
 
 
 def _runs(log: Sequence[LogRecord], size: int) -> Iterator[list[LogRecord]]:

@@ -1,14 +1,18 @@
 """How the lake's environment is made, and what its jobs are told. The jobs themselves: spark/tests."""
 
 import os
+import sys
+from io import StringIO
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
 from devstack import environments
 from devstack.errors import StackError
 from devstack.jars import locked
-from devstack.lake.jobs import JARS, LOCK, SPARK, environment
+from devstack.lake.jobs import JARS, LOCK, SPARK, environment, lake
+from devstack.lake.shown import shown
 from devstack.model import Endpoints
 from devstack.paths import StackPaths
 
@@ -76,6 +80,32 @@ def test_where_the_store_is_the_users_so_are_the_keys_and_the_catalog(tmp_path: 
     mine = {"AWS_PROFILE": "work", "DATAFORGE_LAKE_CATALOG": "glue"}
     env = environment(Endpoints(), [], StackPaths(tmp_path), "", mine)
     assert (env["AWS_PROFILE"], env["DATAFORGE_LAKE_CATALOG"]) == ("work", "glue")
+
+
+def test_a_job_is_heard_line_by_line_and_its_answer_is_whole(tmp_path: Path):
+    (tmp_path / "lake.py").write_text(
+        "import sys\n"
+        "print('x' * 200_000)\n"  # more than a pipe holds
+        "print('first', sys.argv[1:], file=sys.stderr)\n"
+        "print('last', file=sys.stderr)\n"
+        "sys.exit(3)\n"
+    )
+    heard: list[str] = []
+    ended = lake(["run", "gold"], {"PYTHONPATH": str(tmp_path)}, Path(sys.executable), heard.append)
+    assert heard == ["first ['run', 'gold']", "last"]
+    assert (ended.returncode, ended.stdout) == (3, "x" * 200_000 + "\n")
+
+
+def test_a_terminal_shows_steps_as_a_bar_and_the_rest_as_it_is():
+    console = Console(file=StringIO(), force_terminal=True, width=120)
+    with shown(console) as terminal:
+        terminal.heard("shop: 3 rows [of 7]")
+        terminal.heard('{"type": "step", "job": "backfill", "event": "shop", "what": "gold", "done": 2, "of": 5}')
+    text = console.file.getvalue()  # pyright: ignore[reportAttributeAccessIssue]
+    assert "shop: 3 rows [of 7]" in text
+    assert "shop: backfill gold" in text
+    assert "2/5" in text
+    assert '"done"' not in text
 
 
 def test_the_locks_pin_everything_by_content_and_name_no_index():

@@ -4,6 +4,7 @@ acceptance fold.
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import NamedTuple
 
 from pyspark.sql import DataFrame, SparkSession
@@ -12,7 +13,8 @@ from dataforge.contracts.model import EventType
 from dataforge.errors import Fatal
 
 from lake import commit, objects, tables
-from lake.failures import Refused, named
+from lake.conflict import again
+from lake.failures import named
 from lake.landing import Bucket, Landed, next_objects
 from lake.position import Head, Place, beyond, head, since
 from lake.schema import quoted
@@ -41,7 +43,8 @@ class Part(NamedTuple):
 @dataclass(frozen=True, slots=True)
 class Bronze:
     """*Guarantees*: each accepted record is one row, whatever ends a run and however often it is run again: rows and
-    position are one commit, and a commit is refused where another writer has moved the table since.
+    position are one commit, and a commit is refused, and done again from there, where another writer has moved the
+    table since.
     """
 
     spark: SparkSession
@@ -53,13 +56,9 @@ class Bronze:
         """Take all that is landed. Returns how many commits it took. *Raises* `Fatal`, `Transient`."""
         tables.ensure(self.spark, tables.bronze(event.contract))
         commits = 0
-        while True:
-            try:
-                if not self.landed(event, partitions):
-                    return commits
-                commits += 1
-            except Refused as refused:  # it has got something from elsewhere meanwhile: go on from there
-                self.say(f"{tables.bronze(event.contract).name}: {refused}")
+        while again(partial(self.landed, event, partitions), self.say):
+            commits += 1
+        return commits
 
     def landed(self, event: EventType, partitions: int) -> dict[int, Place]:
         """Take the next of what is landed, in one commit. Returns where the partitions that moved stand now.

@@ -5,6 +5,7 @@ where metrics.yaml has.
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from datetime import date
+from functools import partial
 
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
@@ -13,8 +14,10 @@ from dataforge.contracts.model import EventType
 from dataforge.kpi.plan import Plan, plan
 
 from lake import commit, tables
+from lake.conflict import again
 from lake.jobs.silver import at
 from lake.position import Place, head, within
+from lake.retention import kept_from
 from lake.schema import REPLACED
 from lake.transforms.windows import days_of, gold_rows, on_days, stamp
 
@@ -35,6 +38,9 @@ class Gold:
         if not of_event.views or not tables.exists(self.spark, source):
             return 0
         tables.ensure(self.spark, table)
+        return again(partial(self._once, source, table, of_event), self.say)
+
+    def _once(self, source: tables.Table, table: tables.Table, of_event: Plan) -> int:
         silver, now = head(self.spark, source), head(self.spark, table)
         ends = {p: place.position for p, place in silver.places.items() if place.position > now.at(p).position}
         made_by = stamp(of_event)
@@ -43,14 +49,16 @@ class Gold:
             return 0
         rows = at(self.spark, source, silver)
         places = {**now.places, **{p: Place(end) for p, end in ends.items()}}
+        kept = kept_from(self.spark, source)  # older days are not all there: what gold made of them stays
         if anew:
-            commit.overwrite(gold_rows(rows, of_event), table, "true", now, places)
+            days_kept = f"day >= DATE'{kept}'"
+            commit.overwrite(gold_rows(rows, of_event).where(days_kept), table, days_kept, now, places)
             # After the rows: where it is not written, all is made once more.
             tables.set_property(self.spark, table, MADE_BY, made_by)
             self.say(f"{table.name}: all days anew")
             return 1
         new = rows.where(within({p: now.at(p).position for p in ends}, ends, "df_partition", "df_judged_offset"))
-        days = changed_days(new, of_event)
+        days = [day for day in changed_days(new, of_event) if day >= kept]
         commit.overwrite(_rows(rows, of_event, days), table, _where(days), now, places)
         self.say(f"{table.name}: {len(days)} days anew")
         return 1

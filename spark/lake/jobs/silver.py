@@ -14,7 +14,8 @@ from dataforge.errors import Fatal
 
 from lake import tables
 from lake.commit import moving_to
-from lake.failures import Refused, named
+from lake.conflict import again
+from lake.failures import named
 from lake.position import Head, Place, head, within
 from lake.schema import REPLACED, quoted
 from lake.transforms.enrich import enriched
@@ -48,7 +49,7 @@ class Gate(Protocol):
 class Silver:
     """*Guarantees*: silver is a function of what bronze holds: of all valid records with one event id it has the
     earliest, in whatever order and portions they came. Of two that run at once, one finds what the other brought, or
-    is refused.
+    is refused and begins again from there.
     """
 
     spark: SparkSession
@@ -60,11 +61,7 @@ class Silver:
         """Take all that bronze holds beyond silver's position. Returns how many commits it took. *Raises* `Fatal`."""
         commits = 0
         while True:
-            try:
-                step = self.step(event)
-            except Refused as refused:  # it has got something from elsewhere meanwhile: go on from there
-                self.say(f"{event.contract.name}: {refused}")
-                continue
+            step = again(partial(self.step, event), self.say)
             commits += step.commits
             if not step.left:
                 return commits

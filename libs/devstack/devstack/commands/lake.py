@@ -2,6 +2,7 @@
 
 import os
 import sys
+from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -15,6 +16,7 @@ from devstack.commands.nightly import alert, nightly
 from devstack.commands.options import Data, Json, data_dir
 from devstack.errors import UsageError
 from devstack.lake.jobs import asked, beside, python
+from devstack.lake.shown import shown
 from devstack.stack import Stack
 
 app = typer.Typer(no_args_is_help=True)
@@ -22,7 +24,20 @@ app.command()(nightly)
 app.command()(alert)
 app.command()(prove)
 
-JOBS = ("bronze", "silver", "gold", "lookups", "correct", "quality", "export", "all")
+JOBS = (
+    "bronze",
+    "silver",
+    "gold",
+    "lookups",
+    "correct",
+    "quality",
+    "export",
+    "backfill",
+    "compact",
+    "expire",
+    "orphans",
+    "all",
+)
 _Domain = Annotated[str | None, typer.Option(help="One domain; all of the stack's where left out.")]
 
 
@@ -35,15 +50,21 @@ def group() -> None:
 def run(
     job: Annotated[str, typer.Argument(help=f"One of {', '.join(JOBS)}; all: all but export.")],
     domain: _Domain = None,
+    since: Annotated[
+        datetime | None, typer.Option(formats=["%Y-%m-%d"], help="Backfill looks no further back than this day.")
+    ] = None,
     data: Data = None,
     json: Json = False,
 ) -> None:
-    """Bring the tables to where the stack is now, or correct the live numbers by them. Running it again adds nothing
-    twice.
+    """Bring the tables to where the stack is now, keep them in order, or correct the live numbers by them.
+
+    Running it again does nothing twice.
     """
     if job not in JOBS:
         raise UsageError(f"there is no job {job!r}; there are: {', '.join(JOBS)}")
-    answer = _asked(["run", job], domain, data)
+    if since is not None and job != "backfill":
+        raise UsageError(f"--since is for backfill; {job} takes all there is")
+    answer = _asked(["run", job, *(["--since", f"{since:%Y-%m-%d}"] if since else [])], domain, data)
     if json:
         sys.stdout.write(answer)
         return
@@ -127,7 +148,11 @@ def _show(report: dict[str, Any], console: Console) -> None:
 def _asked(arguments: list[str], domain: str | None, data: Path | None, *, fails_by_answering: bool = False) -> str:
     """What the lake answers. *Raises* `StackError` where it does not."""
     interpreter, env = _reached(data)
-    return asked([*arguments, *_of(domain)], env, interpreter, fails_by_answering=fails_by_answering)
+    command, console = [*arguments, *_of(domain)], Console(stderr=True)
+    if arguments[0] == "run" and console.is_terminal:
+        with shown(console) as terminal:
+            return asked([*command, "--progress"], env, interpreter, terminal.heard)
+    return asked(command, env, interpreter, fails_by_answering=fails_by_answering)
 
 
 def _of(domain: str | None) -> list[str]:

@@ -3,8 +3,9 @@
 import os
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from tempfile import TemporaryFile
 
 from devstack.environments import interpreter
 from devstack.errors import StackError
@@ -17,6 +18,9 @@ from devstack.stack import Stack
 SPARK = repo_root() / "spark"
 LOCK = SPARK / "requirements.lock"
 JARS = SPARK / "jars.lock"
+
+Heard = Callable[[str], None]
+"""Takes a line that a job says while it works."""
 NEWEST = (3, 12)
 """Of the Pythons that its lock is resolved for (spark/pyproject.toml)."""
 
@@ -64,15 +68,33 @@ def beside(stack: Stack) -> dict[str, str]:
     return environment(stack.endpoints(), stack.state().domains, stack.paths, jars(), inherited())
 
 
-def lake(arguments: Sequence[str], env: Mapping[str, str], python: Path) -> subprocess.CompletedProcess[str]:
-    """Run it to its end. What it says while it works goes to standard error; its answer is in the result."""
+def lake(
+    arguments: Sequence[str], env: Mapping[str, str], python: Path, heard: Heard | None = None
+) -> subprocess.CompletedProcess[str]:
+    """Run it to its end. What it says while it works goes to standard error, or line by line to `heard`; its answer is
+    in the result.
+    """
     command = [str(python), "-m", "lake", *arguments]
-    return subprocess.run(command, env=dict(env), stdout=subprocess.PIPE, text=True, check=False)
+    if heard is None:
+        return subprocess.run(command, env=dict(env), stdout=subprocess.PIPE, text=True, check=False)
+    with TemporaryFile("w+") as answer:  # not a pipe: nobody reads its other end while we read what it says
+        with subprocess.Popen(command, env=dict(env), stdout=answer, stderr=subprocess.PIPE, text=True) as running:
+            for line in running.stderr or ():
+                heard(line.rstrip("\n"))
+        answer.seek(0)
+        return subprocess.CompletedProcess(command, running.returncode, answer.read())
 
 
-def asked(arguments: Sequence[str], env: Mapping[str, str], python: Path, *, fails_by_answering: bool = False) -> str:
+def asked(
+    arguments: Sequence[str],
+    env: Mapping[str, str],
+    python: Path,
+    heard: Heard | None = None,
+    *,
+    fails_by_answering: bool = False,
+) -> str:
     """What the lake answers. *Raises* `StackError` where it does not."""
-    ended = lake(arguments, env, python)
+    ended = lake(arguments, env, python, heard)
     if ended.returncode and not (fails_by_answering and ended.stdout):
         raise StackError("the lake's job failed: its last words are above")
     return ended.stdout
