@@ -27,7 +27,7 @@ def again(step: Callable[[], T], say: Callable[[str], None]) -> T:
             return step()
 
     def told(state: RetryCallState) -> None:
-        say(f"another commit came first, again from there: {state.outcome and state.outcome.exception()}")
+        say(f"another commit came first: again from there ({state.outcome and state.outcome.exception()})")
 
     retrying = Retrying(
         retry=retry_if_exception_type(Refused),

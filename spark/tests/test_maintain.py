@@ -24,8 +24,8 @@ from devstack.lake.jobs import SPARK
 from devstack.lake.steps import step
 from devstack.paths import repo_root
 from lake import commit, tables
-from lake.app import now_ms
-from lake.conflict import refused
+from lake.app import wall_ms
+from lake.conflict import again
 from lake.jobs.backfill import Backfill
 from lake.jobs.compact import Compact
 from lake.jobs.drop import Drop, live_days
@@ -60,14 +60,14 @@ class Kept(World):
         return Compact(self.spark, self.said.append, self.tell).run(self.event)
 
     def expire(
-        self, keep_hours: float, now: Callable[[], int] = now_ms, days: Mapping[str, int | None] | None = None
+        self, keep_hours: float, now: Callable[[], int] = wall_ms, days: Mapping[str, int | None] | None = None
     ) -> dict[str, int]:
         drop = Drop(self.spark, days or {}, self.said.append)
         return Expire(self.spark, drop, keep_hours, now, self.said.append, self.tell).run(self.event)
 
     def orphans(self, age_hours: float) -> dict[str, int]:
         job = Orphans(
-            self.spark, self.settings.warehouse, self.bucket.name, age_hours, now_ms, self.said.append, self.tell
+            self.spark, self.settings.warehouse, self.bucket.name, age_hours, wall_ms, self.said.append, self.tell
         )
         return job.run(self.event)
 
@@ -298,11 +298,11 @@ def test_snapshots_can_be_travelled_to_until_they_expire_and_the_position_never_
 def test_compaction_and_expiry_beside_a_writer_lose_nothing(kept: Kept):
     """Whatever meets whatever: a log that lands and is taken in portions, while files are rewritten and removed."""
     sent = over_days(37, 2, 120)
-    began, rewritten, expired, known = [now_ms()] * 2, 0, 0, {}
+    began, rewritten, expired, known = [wall_ms()] * 2, 0, 0, {}
 
     def write() -> None:
         for n in range(1, 7):
-            began.append(now_ms())
+            began.append(wall_ms())
             kept.land_all(sent[: len(sent) * n // 6])
             kept.run()
 
@@ -386,7 +386,7 @@ def test_a_gold_writer_that_meets_a_compaction_begins_again(kept: Kept, monkeypa
     kept.spark.sql(f"INSERT INTO {kept.name('gold')} SELECT * FROM {kept.name('gold')} WHERE {day} LIMIT 1")
     assert kept.gold.run(kept.event) == 1
     assert met[0]["files rewritten"] > 0
-    assert REFUSED in kept.said
+    assert any(REFUSED in line for line in kept.said)
     demand(kept, sent)
 
 
@@ -436,16 +436,21 @@ def test_a_silver_writer_that_meets_a_compaction_begins_again(
         finally:
             flag.touch()
         assert writing.result() == 1
-    assert REFUSED in kept.said
+    assert any(REFUSED in line for line in kept.said)
     kept.gold.run(kept.event)
     demand(kept, sent)
 
 
 def test_what_is_no_refusal_is_raised_at_once(kept: Kept):
-    assert not refused(ValueError("no error of Java's"))
-    with pytest.raises(Exception, match="nothing_there") as raised:
+    tried: list[int] = []
+
+    def step() -> None:
+        tried.append(1)
         kept.spark.sql("SELECT * FROM lake.nothing.nothing_there")
-    assert not refused(raised.value)
+
+    with pytest.raises(Exception, match="nothing_there"):
+        again(step, kept.said.append)
+    assert tried == [1]
 
 
 def plant(kept: Kept, keys: Sequence[str]) -> None:
@@ -494,7 +499,7 @@ def test_files_that_nobody_names_are_removed_and_no_others(kept: Kept):
 
 def test_a_table_outside_of_the_warehouse_is_left_alone(kept: Kept):
     tables.ensure(kept.spark, tables.bronze(kept.event.contract))
-    job = Orphans(kept.spark, "s3://another", kept.bucket.name, 0, now_ms, kept.said.append, kept.tell)
+    job = Orphans(kept.spark, "s3://another", kept.bucket.name, 0, wall_ms, kept.said.append, kept.tell)
     with pytest.raises(Fatal, match="within s3://another only"):
         job.run(kept.event)
 
