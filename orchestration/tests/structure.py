@@ -29,6 +29,6 @@ def dag(made: Any) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    bag = DagBag(sys.argv[1], include_examples=False)
+    bag = DagBag(sys.argv[1])
     found = {name: dag(made) for name, made in bag.dags.items()}
     sys.stdout.write(json.dumps({"errors": bag.import_errors, "dags": found}) + "\n")

@@ -271,6 +271,8 @@ def told(bootstrap: str) -> list[alerts.Alert]:
 
 
 @pytest.mark.integration
+@pytest.mark.slow
+@pytest.mark.timeout(600)
 def test_the_command_beside_a_stack_alerts_clears_and_leaves_nothing(tmp_path: Path, watch: Any):
     """`dataforge lake nightly` as it is called, its steps real commands of `dataforge`."""
     left_behind, eventually = watch
@@ -313,10 +315,10 @@ def test_the_command_beside_a_stack_alerts_clears_and_leaves_nothing(tmp_path: P
         assert mended.returncode == 0, said
         assert [(alert.key, alert.state) for alert in told(kafka)[1:]] == [("pipeline_failed/nightly", "cleared")]
 
-        write("logs, kafka, -f")
+        write("logs, kafka, -n, '9999', -f")
         following = nightly()
         log = stack.paths.log("nightly-second")
-        eventually(lambda: log.exists() and "Kafka Server started" in log.read_text(), within_s=60)
+        eventually(lambda: log.exists() and "Kafka Server started" in log.read_text(), within_s=120)
         following.send_signal(signal.SIGINT)
         said, _ = following.communicate(timeout=30)
         assert following.returncode == 130, said
