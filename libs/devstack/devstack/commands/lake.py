@@ -28,7 +28,7 @@ def group() -> None:
 
 @app.command()
 def run(
-    job: Annotated[str, typer.Argument(help=f"One of {', '.join(JOBS)}; all: all but export.")],
+    job: Annotated[str, typer.Argument(help=f"One of {', '.join(JOBS)}; all: bronze, silver, gold, lookups.")],
     domain: _Domain = None,
     data: Data = None,
     json: Json = False,
