@@ -54,6 +54,7 @@ lake-test: $(STAMP) ## the lake, in its own environment: types, and its jobs ove
 	$$python -m pytest spark/tests $(ARGS)
 
 warehouse-test: $(STAMP) ## the star over a small real lake, on DuckDB, Postgres and in Athena's dialect; ARGS goes to pytest
+	$(BIN)/python -m devstack.lake && $(BIN)/python -m devstack.warehouse  # made first: no test waits for the network
 	$(BIN)/python -m pytest warehouse/tests $(ARGS)
 
 lint: $(STAMP) ## ruff and the import rules

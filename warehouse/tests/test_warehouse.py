@@ -19,6 +19,8 @@ from devstack.replay.purchases import source
 from small_lake import TABLES, Lake
 from small_log import event_id
 
+pytestmark = pytest.mark.timeout(900)  # the first one waits for the lake, and for environments that are not there
+
 Purchase = dict[str, Any]
 Row = tuple[Any, ...]
 
