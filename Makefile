@@ -64,6 +64,7 @@ orchestration-test: $(STAMP) ## Airflow, in its own environment: types, and a ru
 	$(BIN)/basedpyright --project orchestration --pythonpath $$python
 	$(BIN)/python -m pytest orchestration/tests $(ARGS)
 warehouse-test: $(STAMP) ## the star over a small real lake, on DuckDB, Postgres and in Athena's dialect; ARGS goes to pytest
+	$(BIN)/python -m devstack.lake && $(BIN)/python -m devstack.warehouse  # made first: no test waits for the network
 	$(BIN)/python -m pytest warehouse/tests $(ARGS)
 
 lint: $(STAMP) ## ruff and the import rules
@@ -97,7 +98,11 @@ warehouse-lock: $(VENV)/.uv ## write warehouse/requirements.lock anew
 clean: ## stop the stack, remove .venv and every cache in the tree (data in .dataforge stays)
 	@if [ -x $(BIN)/dataforge ]; then $(BIN)/dataforge down; fi
 	rm -rf $(VENV) .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+<<<<<<< HEAD
 	find libs services spark orchestration $(wildcard tests) -name __pycache__ -type d -prune -exec rm -rf {} +
+=======
+	find libs services spark warehouse $(wildcard tests) -name __pycache__ -type d -prune -exec rm -rf {} +
+>>>>>>> warehouse-b
 
 $(STAMP): $(VENV)/.uv requirements.lock $(PYPROJECTS)
 	# compiled here: else every start of a service compiles every library where Python may not write bytecode

@@ -25,7 +25,7 @@ from devstack.oracle.landed import Bucket, Landing
 from devstack.paths import repo_root
 from devstack.stack import Stack
 
-pytestmark = [pytest.mark.integration, pytest.mark.slow, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.integration, pytest.mark.slow, pytest.mark.timeout(900)]
 
 FOLDER = orchestration.ORCHESTRATION
 DAGS = FOLDER / "dags"

@@ -557,7 +557,7 @@ def test_each_job_that_is_killed_in_the_middle_is_done_by_the_next_run(
     assert 0 < len(kept.rows("silver")) < len(rows[1]), "not killed in the middle"
     assert kept.backfill()["commits"] == 1
     assert kept.all_rows() == rows
-    for job, again in (
+    for job, anew in (
         ("compact", kept.compact),
         ("expire", lambda: kept.expire(0)),
         ("orphans", lambda: kept.orphans(0)),
@@ -565,8 +565,8 @@ def test_each_job_that_is_killed_in_the_middle_is_done_by_the_next_run(
         if job == "orphans":
             plant(kept, planted(kept))
         killed_after_a_step(job, env)
-        assert any(again().values()), f"{job} was not killed in the middle"
-        assert not any(again().values())
+        assert any(anew().values()), f"{job} was not killed in the middle"
+        assert not any(anew().values())
         assert kept.all_rows() == rows
     assert kept.landed() == landed
     assert not set(planted(kept)) & set(kept.listed("lake/"))

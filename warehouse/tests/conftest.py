@@ -119,9 +119,9 @@ def on_postgres(lake: Lake, on_duckdb: Path) -> Path:
         db.execute(f"ATTACH '{on_duckdb}' AS ours (READ_ONLY)")
         for table in TABLES:
             rows = lake.paths.of("warehouse") / f"{table}.csv"
-            copying = rf"\copy (TABLE analytics.{table}) TO '{rows}' CSV HEADER"
+            copying = rf"\copy (TABLE analytics.{table}) TO '{rows}' CSV HEADER NULL '\N'"
             options = ("--no-psqlrc", "--quiet", "--set=ON_ERROR_STOP=1", f"--command={copying}")
             subprocess.run([str(psql()), lake.env[POSTGRES_URL], *options], check=True)
             db.execute(f"CREATE TABLE {table} AS FROM ours.{table} LIMIT 0")
-            db.execute(f"COPY {table} FROM '{rows}' (HEADER)")
+            db.execute(f"COPY {table} FROM '{rows}' (HEADER, NULLSTR '\\N')")
     return copy

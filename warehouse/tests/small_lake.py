@@ -29,8 +29,12 @@ class Lake:
     def duckdb_file(self) -> Path:
         return Path(self.env["DATAFORGE_WAREHOUSE_DUCKDB"])
 
+    def said(self, target: str) -> Path:
+        """Where dbt leaves what it says of a target; what it has parsed once it need not parse again."""
+        return self.paths.of("warehouse") / target
+
     def dbt(self, verb: str, target: str, *arguments: str, **env: str) -> subprocess.CompletedProcess[str]:
-        command = dbt.command(self.python, verb, target, arguments)
+        command = dbt.command(self.python, verb, target, ["--target-path", str(self.said(target)), *arguments])
         return subprocess.run(
             command, env={**self.env, **env}, cwd=dbt.WAREHOUSE, capture_output=True, text=True, check=False
         )

@@ -32,7 +32,7 @@ SELECTED = f"""
                round(coupon_match_disc * 100)::BIGINT AS match_cents, week
         FROM read_parquet('{source("transactions")}', file_row_number = true)
     )
-    WHERE household_id % 25 = 0 AND make_timestamp_ms(bought_ms)::DATE IN (
+    WHERE household_id % 25 = 1 AND make_timestamp_ms(bought_ms)::DATE IN (
         '2017-01-30', '2017-01-31', '2017-02-01', '2017-02-28', '2017-03-01', '2017-03-02')
     ORDER BY bought_ms, row
 """  # noqa: S608 - a path of ours

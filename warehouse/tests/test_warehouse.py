@@ -19,6 +19,8 @@ from devstack.replay.purchases import source
 from small_lake import TABLES, Lake
 from small_log import event_id
 
+pytestmark = pytest.mark.timeout(900)  # the first one waits for the lake, and for environments that are not there
+
 Purchase = dict[str, Any]
 Row = tuple[Any, ...]
 
@@ -190,8 +192,8 @@ def test_postgres_holds_the_same_star(on_duckdb: Path, on_postgres: Path):
 
 def test_athenas_statements_make_the_same_star(lake: Lake, on_duckdb: Path):
     """dbt compiles them for Athena's adapter; sqlglot reads them as Athena's and DuckDB runs what it understood."""
-    target = lake.paths.of("warehouse") / "athena"
-    compiled = lake.dbt("compile", "athena", "--no-populate-cache", "--target-path", str(target))
+    target = lake.said("athena")
+    compiled = lake.dbt("compile", "athena", "--no-populate-cache")
     assert compiled.returncode == 0, compiled.stdout
     database = target / "athena.duckdb"
     script = Path(__file__).with_name("athena_on_duckdb.py")
@@ -229,8 +231,8 @@ def test_a_star_that_lies_fails_its_tests_and_built_again_it_is_the_same(lake: L
 
 
 def test_docs_know_every_column_and_old_data_is_not_fresh(lake: Lake, on_duckdb: Path):
-    target = lake.paths.of("warehouse") / "docs"
-    documented = lake.dbt("docs", "duckdb", "--target-path", str(target))
+    target = lake.said("duckdb")
+    documented = lake.dbt("docs", "duckdb")
     assert documented.returncode == 0, documented.stdout
     catalog = json.loads((target / "catalog.json").read_text())
     nodes = {name.split(".")[-1]: node["columns"] for name, node in (catalog["nodes"] | catalog["sources"]).items()}
@@ -244,12 +246,11 @@ def test_docs_know_every_column_and_old_data_is_not_fresh(lake: Lake, on_duckdb:
         "a column that is not there"
     )
     assert {one["name"] for one in manifest["exposures"].values()} == {"dashboard", "query_api"}
-    aged = lake.dbt("freshness", "duckdb", "--target-path", str(target))
+    aged = lake.dbt("freshness", "duckdb")
     assert aged.returncode == 1, "data of 2017 passed for fresh"
     [silver] = json.loads((target / "sources.json").read_text())["results"]
     assert silver["status"] == "error"
-    assert silver["max_loaded_at"].startswith("2017-03-02") is False, "silver as of gold ends the day before"
-    assert silver["max_loaded_at"].startswith("2017-03-0")
+    assert silver["max_loaded_at"].startswith("2017-03-01"), "silver as of gold ends the day before"
 
 
 def different(ours: Path, theirs: Path) -> dict[str, list[Row]]:

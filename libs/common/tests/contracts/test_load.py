@@ -9,7 +9,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dataforge.contracts.load import load_domain, load_domains
+<<<<<<< HEAD
 from dataforge.contracts.model import Condition, Expectation, ExpectationKind, MeasureKind, Rolling
+=======
+from dataforge.contracts.lookups import lookup_sources
+from dataforge.contracts.model import Condition, MeasureKind, Rolling
+>>>>>>> warehouse-b
 from dataforge.contracts.problems import DomainError
 
 from shop import CONTRACT, FILES, LAKE, METRICS, QUALITY, contract_with, write_shop
@@ -21,6 +26,20 @@ def problems_of(folder: Path) -> list[tuple[str, int, str]]:
     with pytest.raises(DomainError) as error:
         load_domain(folder)
     return [(p.file.name, p.line, p.message) for p in error.value.problems]
+
+
+def test_what_a_lookup_names_can_be_had_whole() -> None:
+    domain = load_domain(RETAIL)
+    products = lookup_sources(domain.folder)["products"]
+    assert set(domain.lookups["products"]) == {"product_id", "department"}
+    assert {"product_id", "department", "brand", "package_size"} <= set(products.table.column_names)
+    assert (products.key, products.table.num_rows) == ("product_id", len(domain.lookups["products"]["product_id"]))
+
+
+def test_a_lookup_that_is_not_there_is_named_whoever_asks(tmp_path: Path) -> None:
+    folder = write_shop(tmp_path, lookups__yaml="products: {source: nowhere.csv, key: sku}\n")
+    with pytest.raises(DomainError, match=r"there is no file 'nowhere\.csv'"):
+        lookup_sources(folder)
 
 
 def test_a_whole_folder(tmp_path: Path) -> None:

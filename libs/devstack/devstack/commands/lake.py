@@ -48,7 +48,7 @@ def group() -> None:
 
 @app.command()
 def run(
-    job: Annotated[str, typer.Argument(help=f"One of {', '.join(JOBS)}; all: all but export.")],
+    job: Annotated[str, typer.Argument(help=f"One of {', '.join(JOBS)}; all: bronze, silver, gold, lookups.")],
     domain: _Domain = None,
     since: Annotated[
         datetime | None, typer.Option(formats=["%Y-%m-%d"], help="Backfill looks no further back than this day.")

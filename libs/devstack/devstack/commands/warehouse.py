@@ -1,5 +1,6 @@
 """`dataforge warehouse build`, `test`, `docs`, `freshness`: the star schema over the lake, by dbt."""
 
+import sys
 from typing import Annotated
 
 import typer
@@ -7,7 +8,7 @@ import typer
 from devstack.commands.options import Data, data_dir
 from devstack.settings import inherited
 from devstack.stack import Stack
-from devstack.warehouse.dbt import TARGETS, VERBS, command, dbt, environment, python
+from devstack.warehouse.dbt import DOMAIN, TARGETS, VERBS, command, dbt, environment, has_star, python
 
 app = typer.Typer()
 
@@ -19,11 +20,14 @@ def warehouse(
     target: Annotated[str, typer.Option(help=f"Where it is built: {', '.join(TARGETS)}.")] = TARGETS[0],
     data: Data = None,
 ) -> None:
-    """The star schema over the lake, by dbt. Bring the lake up to date first: `dataforge lake run all`.
+    """The star schema over the lake of retail, by dbt. Bring the lake up to date first: `dataforge lake run all`.
 
     Exit code 0: done, and every test holds; 1: something failed; 2: it could not be tried.
     """
     stack = Stack.attach(data_dir(data))
+    if not has_star(stack.state().domains):
+        sys.stderr.write(f"this stack has no domain {DOMAIN!r}, which the star is of: there is nothing to do\n")
+        return
     asked = command(python(), verb, target, arguments or ())
     code = dbt(asked, environment(stack.endpoints(), stack.paths, inherited()))
     if code:

@@ -14,6 +14,8 @@ from devstack.settings import cache_dir
 
 WAREHOUSE = repo_root() / "warehouse"
 LOCK = WAREHOUSE / "requirements.lock"
+DOMAIN = "retail"
+"""What the star is of."""
 TARGETS = ("duckdb", "postgres", "athena")
 VERBS: Mapping[str, tuple[str, ...]] = {
     "build": ("build",),
@@ -30,6 +32,13 @@ POSTGRES_URL = "DATAFORGE_LAKE_POSTGRES_URL"
 def python() -> Path:
     """The interpreter that has dbt. Takes a minute the first time. *Raises* `StackError`."""
     return interpreter(LOCK, cache_dir() / "warehouse")
+
+
+def has_star(folders: Sequence[str]) -> bool:
+    """Whether one of these is the star's domain. *Raises* `DomainError`."""
+    from dataforge.contracts.load import load_domains  # imported late, as for every command
+
+    return any(domain.name == DOMAIN for domain in load_domains([Path(folder) for folder in folders]))
 
 
 def environment(reach: Endpoints, paths: StackPaths, inherited: Mapping[str, str]) -> dict[str, str]:
