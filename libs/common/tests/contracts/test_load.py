@@ -9,12 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dataforge.contracts.load import load_domain, load_domains
-<<<<<<< HEAD
-from dataforge.contracts.model import Condition, Expectation, ExpectationKind, MeasureKind, Rolling
-=======
 from dataforge.contracts.lookups import lookup_sources
-from dataforge.contracts.model import Condition, MeasureKind, Rolling
->>>>>>> warehouse-b
+from dataforge.contracts.model import Condition, Expectation, ExpectationKind, MeasureKind, Rolling
 from dataforge.contracts.problems import DomainError
 
 from shop import CONTRACT, FILES, LAKE, METRICS, QUALITY, contract_with, write_shop
