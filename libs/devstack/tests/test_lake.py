@@ -57,6 +57,26 @@ def test_of_two_that_make_the_same_one_is_enough(tmp_path: Path):
     assert (environments.made(tmp_path, "toy", b"lock", while_another_does_too) / "all").exists()
 
 
+def test_packages_that_are_older_than_this_python_get_another_of_the_machine(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+):
+    made: list[list[str]] = []
+    monkeypatch.setattr(environments, "run", lambda command: made.append(list(command)))
+    monkeypatch.setattr(environments, "made", lambda folder, kind, by, make: (make(tmp_path), tmp_path)[1])
+    lock = tmp_path / "lock"
+    lock.touch()
+    this, older = sys.version_info[:2], tmp_path / "python3.11"
+    environments.interpreter(lock, tmp_path, this)
+    monkeypatch.setattr(environments.shutil, "which", lambda name: str(older) if name == "python3.11" else None)
+    if this > (3, 11):
+        environments.interpreter(lock, tmp_path, (3, 11))
+        assert str(older) in made[2]
+    monkeypatch.setattr(environments.shutil, "which", lambda name: None)
+    with pytest.raises(environments.NoPython, match="3.11 to 3.10"):
+        environments.interpreter(lock, tmp_path, (3, 10))
+    assert sys.executable in made[0]
+
+
 def test_a_command_that_fails_says_its_last_words():
     with pytest.raises(StackError, match="no such wheel"):
         environments.run(["sh", "-c", "echo no such wheel >&2; exit 3"])

@@ -18,6 +18,8 @@ from devstack.stack import Stack
 SPARK = repo_root() / "spark"
 LOCK = SPARK / "requirements.lock"
 JARS = SPARK / "jars.lock"
+NEWEST_PYTHON = (3, 12)
+"""NumPy 1, which Spark 3.5 wants, has no wheels for a later one."""
 
 Heard = Callable[[str], None]
 """Takes a line that a job says while it works."""
@@ -30,7 +32,7 @@ def python() -> Path:
     if sys.version_info[:2] > NEWEST:
         said = "the lake runs on Python 3.11 and 3.12, for Spark 3.5 wants NumPy 1"
         raise StackError(f"{said}; this is {sys.version.split()[0]}: `make clean`, then `make setup PYTHON=python3.12`")
-    return interpreter(LOCK, cache_dir() / "lake")
+    return interpreter(LOCK, cache_dir() / "lake", NEWEST_PYTHON)
 
 
 def jars(progress: Progress | None = None) -> str:
