@@ -277,7 +277,8 @@ async def test_a_holder_that_died_holds_nobody_up_for_long(shop: ShopLake, store
         await service.ask(query="by_store")
         [key] = await client.keys("df:query:*")
         await client.rename(key, "another")
-        await client.set(bytes(key) + b":lock", "of one that died", px=300)
+        name = key if isinstance(key, str) else key.decode()
+        await client.set(f"{name}:lock", "of one that died", px=300)
         answer = await service.ask(query="by_store")
         assert (answer.cached, service.engine.runs) == (False, 2)
         assert await client.keys("*:lock") == []

@@ -38,9 +38,9 @@ class _Known:
     tables: dict[str, Table]
     statements: dict[str, Statement] = field(default_factory=dict[str, Statement])
 
-    def statement(self, query: Query) -> Statement:
+    async def statement(self, query: Query) -> Statement:
         if query.name not in self.statements:
-            self.statements[query.name] = read(query.sql, self.tables, query.parameters)
+            self.statements[query.name] = await asyncio.to_thread(read, query.sql, self.tables, query.parameters)
         return self.statements[query.name]
 
 
@@ -63,7 +63,7 @@ class Asker:
         query = known.domain.queries.get(name)
         if query is None:
             raise _no_query(known.domain, name)
-        statement = await asyncio.to_thread(known.statement, query)
+        statement = await known.statement(query)
         return await self._asked(known, name, statement, query.parameters, given, min(limit or 2**31, query.max_rows))
 
     async def ad_hoc(self, domain: str | None, sql: str, limit: int | None) -> bytes:

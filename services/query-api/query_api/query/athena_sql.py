@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import sqlglot
 from sqlglot import exp
-from sqlglot.tokens import TokenType
+from sqlglot.tokenizer_core import TokenType
 
 from dataforge.sql.problem import SqlProblem
 from dataforge.sql.tables import Table

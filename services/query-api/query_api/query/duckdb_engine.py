@@ -25,7 +25,7 @@ from query_api.query.slots import Slots
 
 _TEXTS = 512
 """Translations that are kept."""
-_FIRST = {
+_FIRST: dict[str, str | bool | int | float | list[str]] = {
     "allow_community_extensions": "false",
     "allow_persistent_secrets": "false",
     "autoinstall_known_extensions": "false",
