@@ -73,14 +73,16 @@ class Gate:
         if not checks:
             yield rows
             return
+        now = head(self.spark, table)
+        follows = all(now.at(p).position >= start for p, start in starts.items())
+        new = {p: end for p, end in ends.items() if end > now.at(p).position}
+        if not (new and follows and self._published(event, table)):
+            yield rows
+            return
         marked = checked(rows, event.contract, checks).persist(StorageLevel.MEMORY_AND_DISK)
         try:
-            now = head(self.spark, table)
-            follows = all(now.at(p).position >= start for p, start in starts.items())
-            new = {p: end for p, end in ends.items() if end > now.at(p).position}
-            if new and follows and self._published(event, table):
-                self._commit(table, checks, marked, now, new, event)
-                self._published(event, table)
+            self._commit(table, checks, marked, now, new, event)
+            self._published(event, table)
             yield marked.drop(FAILED.name)
         finally:
             marked.unpersist()
@@ -116,11 +118,11 @@ class Gate:
             f"SELECT snapshot_id, {said} AS said, unix_millis(committed_at) AS at_ms "  # noqa: S608 - our own names
             f"FROM {table.name}.snapshots WHERE {said} IS NOT NULL ORDER BY committed_at DESC LIMIT 1"
         ).collect()
-        for row in rows:
-            return msgspec.structs.replace(
-                decode(row["said"].encode()), at_ms=row["at_ms"], snapshot=row["snapshot_id"]
-            )
-        return None
+        if not rows:
+            return None
+        [row] = rows
+        report = decode(row["said"].encode())
+        return msgspec.structs.replace(report, at_ms=row["at_ms"], snapshot=row["snapshot_id"])
 
 
 def _report(event: EventType, checks: Sequence[RowCheck], rows: DataFrame) -> Report:
