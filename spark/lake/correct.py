@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
+from dataforge.contracts.model import OTHER
 from dataforge.corrections import Correction
 from dataforge.kpi.plan import View
 
@@ -34,10 +35,14 @@ def due(
     """
     partitions = range(len(next(iter(live.reads.values()), ())))
     tables = {(view.metric.name, view.by): view.table.id for view in views}
+    shown_wrong = found.wrong()
+    # Where a cap has put labels into one row, the lake has them apart: corrected, there would be more than the cap.
+    capped = {(tables[cell.metric, cell.by], *cell[2:4]) for cell in shown_wrong if OTHER in cell.labels}
     wrong = {
-        RowOf(tables[cell.metric, cell.by], cell.size_ms, cell.start_ms, cell.labels): None
-        for cell in found.wrong()
-        if kept.sealed(cell.start_ms + cell.size_ms, partitions)
+        row: None
+        for cell in shown_wrong
+        if (row := RowOf(tables[cell.metric, cell.by], *cell[2:]))[:3] not in capped
+        and kept.sealed(cell.start_ms + cell.size_ms, partitions)
     }
     rows = {_cell(row): row for row in gold} if wrong else {}
     watermark = min((kept.watermarks.get(partition, 0) for partition in partitions), default=0)

@@ -11,7 +11,7 @@ import pytest
 from pyspark.sql import SparkSession
 from redis import Redis
 
-from dataforge.contracts.model import Domain, EventType
+from dataforge.contracts.model import OTHER, Domain, EventType
 from dataforge.corrections import OVERLAY, TOPIC, Correction, decode, encode, key_of
 from dataforge.kpi.columns import ALGEBRA, ColumnKind
 from dataforge.kpi.plan import View, plan
@@ -109,6 +109,13 @@ def test_a_window_that_is_open_in_a_partition_waits():
     start_ms = 4 * MINUTE
     live, lake = {cell(REVENUE, start_ms): 1.0}, {cell(REVENUE, start_ms): 3.0}
     assert asked(live, lake) == Due([], [])
+
+
+def test_a_window_whose_labels_went_beyond_the_cap_is_left_as_it_is():
+    live = {cell(REVENUE): 1.0, cell(REVENUE, store=OTHER): 9.0, cell(REVENUE, MINUTE): 1.0}
+    lake = {cell(REVENUE): 3.0, cell(REVENUE, store="2"): 9.0, cell(REVENUE, MINUTE): 3.0}
+    [one] = asked(live, lake).corrections
+    assert one.start_ms == MINUTE
 
 
 def test_a_sketch_is_stored_as_the_aggregator_stores_it():
