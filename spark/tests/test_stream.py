@@ -61,7 +61,6 @@ class Following(World):
         self.silver = Silver(spark, ALL, self.said.append)
         self.topic = Topic(kafka, self.event.contract.judged_topic)
         self.stream = Stream(spark, self.bronze, JudgedLog(spark, kafka), self.said.append)
-        tables.ensure(spark, tables.bronze(self.event.contract))
 
     def follow(self) -> int:
         """To the log's end. Returns how many commits it took."""
@@ -311,6 +310,7 @@ def test_a_stream_that_is_killed_at_any_moment_loses_nothing_and_adds_nothing_tw
     logs = logs_of(sent)
     world.topic.create()
     world.topic.append(logs)
+    tables.ensure(spark, tables.bronze(world.event.contract))
     program = Program(tmp_path, environment, folder, kafka, DATAFORGE_LAKE_COMMIT_ROWS="30")
     catalog = Catalog(world, Path(environment["DATAFORGE_LAKE_CATALOG"]))
     with program.running():
