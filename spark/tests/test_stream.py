@@ -14,6 +14,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ import pytest
 from pyspark.sql import SparkSession
 
 from dataforge.contracts.model import Domain
-from dataforge.errors import Fatal
+from dataforge.errors import Fatal, Transient
 from dataforge.stream.records import LogRecord
 from dataforge.testing.otlp import OtlpReceiver, ReceivedSpan
 
@@ -60,7 +61,6 @@ class Following(World):
         self.silver = Silver(spark, ALL, self.said.append)
         self.topic = Topic(kafka, self.event.contract.judged_topic)
         self.stream = Stream(spark, self.bronze, JudgedLog(spark, kafka), self.said.append)
-        tables.ensure(spark, tables.bronze(self.event.contract))
 
     def follow(self) -> int:
         """To the log's end. Returns how many commits it took."""
@@ -208,12 +208,12 @@ def test_a_log_that_was_replaced_is_refused(follow: Callable[[int], Following]):
     logs = logs_of(sent)
     world.topic.append(logs)
     world.follow()
-    before = world.snapshots()
+    before = world.positions()
     world.topic.recreate()
     world.topic.append([[*log, *log] for log in logs])
     with pytest.raises(Fatal, match="the topic was recreated"):
         world.follow()
-    assert world.snapshots() == before
+    assert world.positions() == before
 
 
 def test_a_log_with_holes_is_refused(follow: Callable[[int], Following]):
@@ -225,6 +225,15 @@ def test_a_log_with_holes_is_refused(follow: Callable[[int], Following]):
     with pytest.raises(Fatal, match="brought 20 records where its offsets are 22"):
         world.follow()
     assert bronze_rows(world.spark, world.event) == []
+
+
+def test_a_kafka_that_is_away_is_waited_for(follow: Callable[[int], Following]):
+    world = follow(ALL)
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        nobody = f"127.0.0.1:{free.getsockname()[1]}"
+    world.stream = replace(world.stream, log=JudgedLog(world.spark, nobody))
+    with pytest.raises(Transient, match="does not answer"):
+        world.follow()
 
 
 class Program:
@@ -301,6 +310,7 @@ def test_a_stream_that_is_killed_at_any_moment_loses_nothing_and_adds_nothing_tw
     logs = logs_of(sent)
     world.topic.create()
     world.topic.append(logs)
+    tables.ensure(spark, tables.bronze(world.event.contract))
     program = Program(tmp_path, environment, folder, kafka, DATAFORGE_LAKE_COMMIT_ROWS="30")
     catalog = Catalog(world, Path(environment["DATAFORGE_LAKE_CATALOG"]))
     with program.running():

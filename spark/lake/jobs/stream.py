@@ -1,7 +1,7 @@
 """The judged log to bronze as it grows: a portion at a time, from where the table itself says that it stands."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from pyspark.sql import DataFrame, SparkSession
@@ -45,6 +45,8 @@ class Stream:
     bronze: Bronze
     log: JudgedLog
     say: Callable[[str], None]
+    ensured: set[str] = field(default_factory=set[str])
+    """Tables that this process has made sure of."""
 
     def take(self, event: EventType, partitions: int) -> Progress:
         """Take what is there now, in one commit of at most about `commit_rows`; none where there is nothing new.
@@ -53,6 +55,9 @@ class Stream:
         """
         table, topic = tables.bronze(event.contract), event.contract.judged_topic
         with named():
+            if table.name not in self.ensured:
+                tables.ensure(self.spark, table)
+                self.ensured.add(table.name)
             now = head(self.spark, table)
             places = {p: now.at(p) for p in range(partitions)}
             bounds = self.log.bounds(topic, places)

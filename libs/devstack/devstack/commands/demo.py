@@ -83,6 +83,7 @@ def demo(
             services=(*SERVICES, *more),
             usual_ports=True,
             tied=not keep,
+            timeout_s=300.0,
             fetching=lambda done, total: status.update(f"fetching the servers, once: {done} of {total} files"),
             on_state=lambda state: status.update(_waiting(state)),
         )
