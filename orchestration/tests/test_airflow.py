@@ -1,18 +1,15 @@
-"""Airflow runs the same pipelines: what it makes of the definition, and a run of each beside a real stack."""
+"""Airflow runs the same pipelines: what it makes of the definition, a run of each, and its alerts on a real Kafka."""
 
 import asyncio
 import json
 import os
-import re
 import subprocess
 import sys
 from collections.abc import Iterator
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
-from aiokafka import AIOKafkaProducer
 
 from dataforge import alerts
 from dataforge.pipelines import read_pipelines
@@ -20,8 +17,6 @@ from dataforge.stream.range_reader import RangeReader
 from dataforge.stream.records import TopicPartition
 
 from devstack import orchestration
-from devstack.model import SERVICES, Endpoints
-from devstack.oracle.landed import Bucket, Landing
 from devstack.paths import repo_root
 from devstack.stack import Stack
 
@@ -30,17 +25,7 @@ pytestmark = [pytest.mark.integration, pytest.mark.slow, pytest.mark.timeout(900
 FOLDER = orchestration.ORCHESTRATION
 DAGS = FOLDER / "dags"
 SETTLED = "alert-settled"
-EVENTS, PARTITIONS = 400, 2
-SALE = {
-    "type": "object",
-    "x-dataforge": {"id": "id", "event_time": "at", "key": "shop"},
-    "properties": {
-        "id": {"type": "string"},
-        "at": {"type": "string", "format": "date-time"},
-        "shop": {"type": "integer"},
-    },
-    "required": ["id", "at", "shop"],
-}
+STEP = repo_root() / "libs" / "devstack" / "tests" / "a_step.py"
 
 
 class Airflow:
@@ -89,40 +74,9 @@ def airflow(tmp_path_factory: pytest.TempPathFactory) -> Airflow:
 
 @pytest.fixture(scope="module")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    """A small domain, and all that counts and lands it; some of its events are landed and judged."""
-    home = tmp_path_factory.mktemp("stack")
-    domain = home / "shop"
-    domain.mkdir()
-    (domain / "domain.yaml").write_text(f"name: shop\npartitions: {PARTITIONS}\n")
-    (domain / "sale.v1.json").write_text(json.dumps(SALE))
-    (domain / "metrics.yaml").write_text("metrics:\n  sales: {event: sale, measure: count, by: [[]], windows: [1m]}\n")
-    workers = [service for service in SERVICES if not service.port]
-    with Stack.start(home / "data", [domain], services=workers, tied=True, timeout_s=300) as running:
-        asyncio.run(landed(running.endpoints()))
+    """Where alerts go."""
+    with Stack.start(tmp_path_factory.mktemp("stack"), servers=("kafka",), services=(), tied=True) as running:
         yield running
-
-
-async def landed(reach: Endpoints) -> None:
-    async with AIOKafkaProducer(bootstrap_servers=reach.kafka) as producer:
-        for n in range(EVENTS):
-            event = {"id": f"s{n}", "at": datetime.now(UTC).isoformat(), "shop": n % 7}
-            await producer.send("raw.shop.sale.v1", json.dumps(event).encode(), partition=n % PARTITIONS)
-        await producer.flush()
-    judged = Landing(Bucket.of(reach), "judged.shop.sale.v1")
-    async with asyncio.timeout(120):
-        while sum((await judged.next()).values()) < EVENTS:
-            await asyncio.sleep(0.2)
-
-
-def beside(stack: Stack) -> dict[str, str]:
-    """What a task needs in order to find `dataforge` and the stack."""
-    return {
-        "AIRFLOW__DATAFORGE__COMMAND": f"{sys.executable} {Path(__file__).with_name('command.py')}",
-        "DATAFORGE_DATA": str(stack.paths.data),
-        "DATAFORGE_LAKE_MASTER": "local[2]",
-        "DATAFORGE_LAKE_MEMORY": "1g",
-        "JDK_JAVA_OPTIONS": "-XX:TieredStopAtLevel=1",
-    }
 
 
 def test_both_runners_have_the_same_steps_order_and_limits(airflow: Airflow):
@@ -151,18 +105,20 @@ def test_both_runners_have_the_same_steps_order_and_limits(airflow: Airflow):
 
 
 @pytest.mark.parametrize("pipeline", ["nightly", "hourly"])
-def test_a_pipeline_goes_through_beside_a_stack(airflow: Airflow, stack: Stack, pipeline: str):
-    said = airflow.call("-m", "airflow", "dags", "test", f"dataforge_{pipeline}", **beside(stack))
-    if pipeline == "nightly":
-        agreed = re.search(r"(\d+) compared, (\d+) equal, \d+ corrected, \d+ explained, (\d+) unexplained", said)
-        assert agreed is not None, said[-8000:]
-        compared, equal, unexplained = map(int, agreed.groups())
-        assert (compared > 0, equal, unexplained) == (True, compared, 0)
+def test_a_pipeline_goes_through(airflow: Airflow, pipeline: str):
+    """Each task really runs, its command behind a prefix that ends it well: what the jobs do is the lake's tests'."""
+    command = f"{sys.executable} {STEP} works"
+    airflow.call("-m", "airflow", "dags", "test", f"dataforge_{pipeline}", AIRFLOW__DATAFORGE__COMMAND=command)
 
 
 def test_a_task_that_fails_is_tried_again_and_in_the_end_alerted(airflow: Airflow, stack: Stack, tmp_path: Path):
     definition = tmp_path / "pipelines.yaml"
-    env = beside(stack) | {"AIRFLOW__DATAFORGE__PIPELINES": str(definition), "DATAFORGE_PIPELINES": str(definition)}
+    env = {
+        "AIRFLOW__DATAFORGE__COMMAND": f"{sys.executable} {Path(__file__).with_name('command.py')}",
+        "AIRFLOW__DATAFORGE__PIPELINES": str(definition),
+        "DATAFORGE_PIPELINES": str(definition),
+        "DATAFORGE_DATA": str(stack.paths.data),
+    }
 
     def write(last: str) -> None:
         definition.write_text(

@@ -324,7 +324,7 @@ class QueryAnswer(Model):
     domain: str
     query: str = Field(description="Its name; `ad hoc` for SQL of one's own")
     elapsed_ms: float
-    cached: bool = Field(description="The answer was kept, or somebody else had just asked the same")
+    cached: bool = Field(description="The answer was kept from before")
     columns: list[QueryColumn]
     rows: list[list[Any]]
     truncated: bool = Field(description="There are more rows than are answered")

@@ -93,7 +93,10 @@ async def service(shop: ShopLake, store: S3Store) -> AsyncIterator[Service]:
 
 
 def redis_cache(url: str, **options: Any) -> RedisCache:
-    return RedisCache(url, **{"ttl_s": 60, "most_bytes": 2**20, "patience_s": 30, **options})
+    """One that is slow on a busy machine is not away."""
+    return RedisCache(
+        url, **{"ttl_s": 60, "most_bytes": 2**20, "patience_s": 30, "answer_s": 20, "lease_s": 30, **options}
+    )
 
 
 @pytest.fixture
@@ -230,6 +233,16 @@ async def until_free(service: Service) -> None:
     async with asyncio.timeout(30):
         while (await service.post(query="by_store")).status_code != 200:
             await asyncio.sleep(0.05)
+
+
+async def test_what_runs_when_the_service_ends_is_interrupted(shop: ShopLake, store: S3Store):
+    async with serving(shop, store, NoCache()) as service:
+        running = asyncio.create_task(service.post(query="endless"))
+        async with asyncio.timeout(30):
+            while not service.engine.runs:
+                await asyncio.sleep(0.01)
+            await service.engine.close()
+            assert (await running).status_code >= 400
 
 
 # ---- what is kept

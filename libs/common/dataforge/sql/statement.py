@@ -1,6 +1,6 @@
 """One query in Athena's dialect, parsed and checked: a single SELECT over the lake's tables, made of what is allowed.
 
-Pure. Loading the parser takes a tenth of a second and more: whoever runs no queries does not import this.
+Pure. Loading the parser takes a fifth of a second: whoever runs no queries does not import this.
 """
 
 import difflib

@@ -50,6 +50,7 @@ GOLD: Columns = {
     "top": "decimal(38,0)",
     "bottom": "decimal(38,0)",
     "sketch": "varbinary",
+    "shown": "varchar",
 }
 _PLAIN = {
     "string": "varchar",

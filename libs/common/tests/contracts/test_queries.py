@@ -1,5 +1,7 @@
 """Queries in a domain folder: what one means, and that whoever wrote one wrongly is told where."""
 
+import subprocess
+import sys
 from datetime import date
 from pathlib import Path
 
@@ -101,3 +103,11 @@ def test_what_is_wrong_is_named_by_its_line(tmp_path: Path, old: str, new: str, 
 
 def test_a_file_whose_name_is_none_is_named(tmp_path: Path):
     assert "a query is a small letter" in problems_of(tmp_path, GOOD, "Best-Customers.sql")[0][1]
+
+
+def test_who_reads_no_queries_loads_no_parser_of_sql():
+    said = (
+        "import sys; from pathlib import Path; from dataforge.contracts.load import load_domain; "
+        f"load_domain(Path({str(RETAIL)!r})); sys.exit('sqlglot' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", said], check=False).returncode == 0

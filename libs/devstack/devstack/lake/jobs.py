@@ -2,10 +2,10 @@
 
 import os
 import subprocess
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryFile
+from typing import TYPE_CHECKING
 
 from devstack.environments import interpreter
 from devstack.errors import StackError
@@ -13,25 +13,22 @@ from devstack.jars import Progress, class_path
 from devstack.model import Endpoints
 from devstack.paths import StackPaths, lake_catalog, repo_root
 from devstack.settings import cache_dir, inherited
-from devstack.stack import Stack
+
+if TYPE_CHECKING:
+    from devstack.stack import Stack  # which runs the lake as a program, by this module
 
 SPARK = repo_root() / "spark"
 LOCK = SPARK / "requirements.lock"
 JARS = SPARK / "jars.lock"
 NEWEST_PYTHON = (3, 12)
-"""NumPy 1, which Spark 3.5 wants, has no wheels for a later one."""
+"""Its lock is resolved for (spark/pyproject.toml): NumPy 1, which Spark 3.5 wants, has no wheels for a later one."""
 
 Heard = Callable[[str], None]
 """Takes a line that a job says while it works."""
-NEWEST = (3, 12)
-"""Of the Pythons that its lock is resolved for (spark/pyproject.toml)."""
 
 
 def python() -> Path:
     """The lake's interpreter. Takes a minute or two the first time. *Raises* `StackError`."""
-    if sys.version_info[:2] > NEWEST:
-        said = "the lake runs on Python 3.11 and 3.12, for Spark 3.5 wants NumPy 1"
-        raise StackError(f"{said}; this is {sys.version.split()[0]}: `make clean`, then `make setup PYTHON=python3.12`")
     return interpreter(LOCK, cache_dir() / "lake", NEWEST_PYTHON)
 
 
@@ -65,7 +62,7 @@ def own_environment(paths: StackPaths, jars: str, inherited: Mapping[str, str]) 
     }
 
 
-def beside(stack: Stack) -> dict[str, str]:
+def beside(stack: "Stack") -> dict[str, str]:
     """What `python -m lake` reads beside a running stack; fetches the jars the first time. *Raises* `StackError`."""
     return environment(stack.endpoints(), stack.state().domains, stack.paths, jars(), inherited())
 

@@ -60,10 +60,19 @@ class RedisCache:
     """
 
     def __init__(
-        self, url: str, *, ttl_s: int, most_bytes: int, patience_s: float, lease_s: float = 2.0, rest_s: float = _REST_S
+        self,
+        url: str,
+        *,
+        ttl_s: int,
+        most_bytes: int,
+        patience_s: float,
+        lease_s: float = 2.0,
+        rest_s: float = _REST_S,
+        answer_s: float = _ANSWER_S,
     ) -> None:
-        connections = pool(url, socket_timeout=_ANSWER_S, socket_connect_timeout=_ANSWER_S, retry=Retry(NoBackoff(), 0))
+        connections = pool(url, socket_timeout=answer_s, socket_connect_timeout=answer_s, retry=Retry(NoBackoff(), 0))
         self._redis: Any = Redis.from_pool(connections)
+        self._answer_s = answer_s
         self._ttl_s, self._most_bytes, self._patience_s = ttl_s, most_bytes, patience_s
         self._lease_ms, self._rest_s = int(lease_s * 1000), rest_s
         self._away_until_s = 0.0
@@ -131,7 +140,7 @@ class RedisCache:
         if self._resting:
             return None
         try:
-            async with asyncio.timeout(2 * _ANSWER_S):
+            async with asyncio.timeout(2 * self._answer_s):
                 return await ask(*arguments, **options)
         except (RedisError, OSError, TimeoutError) as error:
             self._away_until_s = time.monotonic() + self._rest_s

@@ -75,7 +75,7 @@ class DuckDB:
             raise _told(error) from error
 
     async def close(self) -> None:
-        self._slots.close()
+        await self._slots.close()
         if self._db is not None:
             await asyncio.to_thread(self._db.close)
 

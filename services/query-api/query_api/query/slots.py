@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from query_api.query.problems import QueryProblem
 
@@ -21,6 +21,7 @@ class Slots:
         self._most, self._time_limit_s = workers + queue, time_limit_s
         self._taken = 0
         self._stopping: set[asyncio.Task[None]] = set()
+        self._interrupts: dict[asyncio.Future[Any], Callable[[], None]] = {}
 
     async def run(self, work: Callable[[], T], interrupt: Callable[[], None]) -> T:
         """`work` in a thread; `interrupt`, from another, makes it end soon.
@@ -32,6 +33,7 @@ class Slots:
         self._taken += 1
         running = self._pool.submit(work)
         ended = asyncio.wrap_future(running)
+        self._interrupts[ended] = interrupt
         ended.add_done_callback(self._free)
         try:
             async with asyncio.timeout(self._time_limit_s):
@@ -44,11 +46,17 @@ class Slots:
             self._stop(running, ended, interrupt)
             raise
 
-    def close(self) -> None:
+    async def close(self) -> None:
+        """What still runs is interrupted, lest the process waits for it."""
         self._pool.shutdown(wait=False, cancel_futures=True)
+        while running := dict(self._interrupts):
+            for interrupt in running.values():
+                interrupt()
+            await asyncio.wait(running, timeout=_AGAIN_S)
 
     def _free(self, ended: asyncio.Future[T]) -> None:
         self._taken -= 1
+        del self._interrupts[ended]
         if not ended.cancelled():
             ended.exception()  # whoever waited has been told, or has left
 
