@@ -45,7 +45,7 @@ def dag(pipeline: Pipeline) -> DAG:
         tasks = {step.name: task(pipeline, step) for step in pipeline.steps}
         for step in pipeline.steps:
             for need in step.needs:
-                tasks[need] >> tasks[step.name]
+                tasks[step.name].set_upstream(tasks[need])
         settled = BashOperator(
             task_id=SETTLED,
             bash_command=shell("lake", "alert", pipeline.name, "--settled"),
@@ -53,7 +53,7 @@ def dag(pipeline: Pipeline) -> DAG:
             doc_md="All went well: the pipeline's alert, if one stands, is cleared.",
         )
         for leaf in {step.name for step in pipeline.steps} - {need for step in pipeline.steps for need in step.needs}:
-            tasks[leaf] >> settled
+            settled.set_upstream(tasks[leaf])
     return made
 
 
