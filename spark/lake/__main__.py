@@ -15,14 +15,21 @@ import msgspec
 from dataforge.errors import DataForgeError
 from dataforge.runtime.settings import load_settings
 
-from lake.app import ALL, JOBS, build
+from lake.app import ALL, JOBS, build, write_quality_docs
+from lake.program import stream
 from lake.settings import LakeSettings
 
 
 def main(arguments: Sequence[str]) -> int:
     asked = _parser().parse_args(arguments)
+    settings = load_settings(LakeSettings)
     try:
-        lake = build(load_settings(LakeSettings), asked.domain, asked.since, asked.progress)
+        if asked.command == "stream":
+            stream(settings, asked.domain, asked.gold_every)
+        if asked.command == "quality-docs":
+            _write({"page": str(write_quality_docs(settings, asked.folder, asked.most, asked.domain))})
+            return 0
+        lake = build(settings, asked.domain, asked.since, asked.progress)
         match asked.command:
             case "run":
                 _write(lake.run(asked.job))
@@ -43,11 +50,16 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True)
     run = commands.add_parser("run", help="Run a job for every event, up to what is there now.")
     run.add_argument("job", choices=(*JOBS, ALL))
+    follow = commands.add_parser("stream", help="Follow the judged logs until told to stop.")
+    follow.add_argument("--gold-every", type=float, metavar="SECONDS", help="Bring gold along; left out: not at all.")
     run.add_argument("--since", type=date.fromisoformat, help="Backfill looks no further back than this day.")
     run.add_argument("--progress", action="store_true", help="Say how far it is, in JSON, on standard error.")
     commands.add_parser("status", help="What is in the tables, and how much of the log.")
     agree = commands.add_parser("agree", help="Hold gold against the live numbers.")
     agree.add_argument("--json", type=Path, help="Write the report here instead of to standard output.")
+    docs = commands.add_parser("quality-docs", help="Pages about what was expected and what was found.")
+    docs.add_argument("folder", type=Path)
+    docs.add_argument("--most", type=int, default=10, help="Reports of each event and kind, the newest.")
     for command in commands.choices.values():
         command.add_argument("--domain", help="One domain; all of the settings' by default.")
         command.set_defaults(since=None, progress=False)

@@ -1,6 +1,6 @@
 """Commits that take rows and position together, and are refused where another writer was there first."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 
 from py4j.protocol import Py4JError
@@ -12,18 +12,32 @@ from lake.position import PROPERTY, Head, Places, write
 from lake.tables import Table
 
 
-def overwrite(rows: DataFrame, table: Table, where: str, head: Head, places: Places | None) -> None:
+def overwrite(
+    rows: DataFrame,
+    table: Table,
+    where: str,
+    head: Head,
+    places: Places | None,
+    said: Mapping[str, str] | None = None,
+    *,
+    in_order: bool = False,
+) -> None:
     """Replace what `where` names, which must be whole files or nothing, by `rows`; from now on it is at `places`, or
     where it was: a commit that says no place never takes the table back to an older one.
+    `said`: further properties of the snapshot. Rows that are `in_order` are written where they are, without being
+    distributed and sorted as the table says.
 
     *Guarantees*: all or nothing; refused (an error of Spark's) where, since `head`, another commit has added or
     removed rows that `where` names. Two writers from one head cannot both bring their rows.
     """
     writer = rows.writeTo(table.name)
-    if places is not None:
-        writer = writer.option(f"snapshot-property.{PROPERTY}", write(places))
+    position = {} if places is None else {PROPERTY: write(places)}
+    for name, value in {**(said or {}), **position}.items():
+        writer = writer.option(f"snapshot-property.{name}", value)
     if head.snapshot is not None:
         writer = writer.option("validate-from-snapshot-id", str(head.snapshot))
+    if in_order:
+        writer = writer.option("use-table-distribution-and-ordering", "false").option("fanout-enabled", "true")
     writer.option("isolation-level", "serializable").overwrite(F.expr(where))
 
 

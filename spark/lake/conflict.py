@@ -1,19 +1,19 @@
 """Commits that are refused because another was there first: done again, from where the table is now.
 
-The only layer that does so (DESIGN R8). Iceberg itself repeats the swap of a table's metadata, never the work.
+The only layer that does so for jobs (DESIGN R8); the stream looks again in its next round. Iceberg itself repeats the
+swap of a table's metadata, never the work.
 """
 
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import TypeVar
 
-from tenacity import Retrying, retry_if_exception, stop_after_attempt, wait_random_exponential
+from tenacity import RetryCallState, Retrying, retry_if_exception_type, stop_after_attempt, wait_random_exponential
+
+from lake.failures import Refused, named
 
 T = TypeVar("T")
 
 _TRIES = 8
-_ERRORS = "org.apache.iceberg.exceptions."
-_REFUSED = (f"{_ERRORS}ValidationException", f"{_ERRORS}CommitFailedException")
-_UNKNOWN = f"{_ERRORS}CommitStateUnknownException"
 
 
 def again(step: Callable[[], T], say: Callable[[str], None]) -> T:
@@ -22,25 +22,18 @@ def again(step: Callable[[], T], say: Callable[[str], None]) -> T:
     *Raises* what the last of the tries raises; at once what is no refusal.
     """
 
-    def told(_: object) -> None:
-        say("another commit came first: again from there")
+    def once() -> T:
+        with named():
+            return step()
+
+    def told(state: RetryCallState) -> None:
+        say(f"another commit came first: again from there ({state.outcome and state.outcome.exception()})")
 
     retrying = Retrying(
-        retry=retry_if_exception(refused),
+        retry=retry_if_exception_type(Refused),
         wait=wait_random_exponential(multiplier=0.2, max=5),
         stop=stop_after_attempt(_TRIES),
         before_sleep=told,
         reraise=True,
     )
-    return retrying(step)
-
-
-def refused(error: BaseException) -> bool:
-    """Whether a commit was refused for what another did meanwhile. One whose result nobody knows was not."""
-    cause: Any = getattr(error, "java_exception", None)
-    while cause is not None:
-        name = cause.getClass().getName()
-        if name in _REFUSED or name == _UNKNOWN:
-            return name != _UNKNOWN
-        cause = cause.getCause()
-    return False
+    return retrying(once)

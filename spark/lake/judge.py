@@ -1,18 +1,21 @@
 """Gold beside the live numbers: which windows are equal, which differ as they must, which nobody can explain. Pure."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from functools import reduce
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import msgspec
 
-from dataforge.contracts.model import MeasureKind
 from dataforge.kpi.catalogue import duration_text
-from dataforge.kpi.columns import ALGEBRA, ColumnKind
+from dataforge.kpi.columns import ALGEBRA
 from dataforge.kpi.instants import instant
+from dataforge.kpi.overlay import UNCORRECTED, Overlay, overlaid
 from dataforge.kpi.plan import Row, View
 from dataforge.kpi.query import window_rows
 from dataforge.state.model import PartitionRead
+
+from lake.alike import alike, of_sketches
+from lake.alike import shown as as_shown
 
 FIRST = 20
 """So many of the windows that differ are named."""
@@ -38,10 +41,10 @@ class Difference(msgspec.Struct, frozen=True):
     start: str
     labels: tuple[str, ...]
     live: Any
-    """None where there is no such row."""
+    """As it is shown, or before it was corrected where that made it the lake's. None where there is no such row."""
     lake: Any
     explained: bool
-    """Late events and far repeats make exactly this difference."""
+    """Late events, far repeats and label caps make exactly this difference."""
 
 
 class Agreement(msgspec.Struct):
@@ -50,17 +53,19 @@ class Agreement(msgspec.Struct):
     compared: int = 0
     equal: int = 0
     corrected: int = 0
-    """Nothing corrects live numbers yet."""
+    """Explained, and readers are shown the lake's value."""
     explained: int = 0
+    """Explained, and not corrected, or no longer."""
     unexplained: int = 0
     first: list[Difference] = []
 
     def add(self, other: "Agreement") -> None:
         self.compared += other.compared
         self.equal += other.equal
+        self.corrected += other.corrected
         self.explained += other.explained
         self.unexplained += other.unexplained
-        self.first = [*self.first, *other.first][:FIRST]
+        self.first = sorted([*self.first, *other.first], key=lambda one: one.explained)[:FIRST]
 
 
 class Kept(NamedTuple):
@@ -80,40 +85,46 @@ class Kept(NamedTuple):
             return True
         # What is sealed where the lake stands is the same in every later state of the live numbers.
         ahead = all(read.position >= self.positions.get(read.partition, 0) for read in reads)
-        return ahead and all(end_ms + self.lateness_ms <= self.watermarks.get(read.partition, 0) for read in reads)
+        return ahead and self.sealed(end_ms, [read.partition for read in reads])
+
+    def sealed(self, end_ms: int, partitions: Iterable[int]) -> bool:
+        """In every partition, where the lake stands."""
+        return all(end_ms + self.lateness_ms <= self.watermarks.get(partition, 0) for partition in partitions)
 
 
-def live_cells(views: Iterable[View], reads: Mapping[tuple[str, int], Sequence[PartitionRead]], kept: Kept) -> Cells:
+def live_cells(
+    views: Iterable[View],
+    reads: Mapping[tuple[str, int], Sequence[PartitionRead]],
+    kept: Kept,
+    overlays: Mapping[tuple[str, int], Overlay] = {},
+) -> Cells:
+    """The partitions merged; with `overlays`, as readers are shown them."""
     found: Cells = {}
     for view in views:
         for size_ms in view.table.windows_ms:
-            of_window = reads[view.table.id, size_ms]
-            for row in window_rows(view, size_ms, of_window, kept.lateness_ms):
+            of_window, overlay = reads[view.table.id, size_ms], overlays.get((view.table.id, size_ms), UNCORRECTED)
+            for row in window_rows(view, size_ms, of_window, kept.lateness_ms, None, overlay):
                 if kept.holds(row.end_ms, of_window):
                     cell = Cell(view.metric.name, view.by, size_ms, row.start_ms, row.labels)
-                    found[cell] = _sketched(view, cell, of_window) if _is_distinct(view) else row.value
+                    found[cell] = _sketched(view, cell, of_window, overlay) if _is_sketched(view) else row.value
     return found
 
 
-def _is_distinct(view: View) -> bool:
-    return view.metric.measure.kind is MeasureKind.DISTINCT
+def _is_sketched(view: View) -> bool:
+    return view.metric.measure.kind.sketched
 
 
-def _sketched(view: View, cell: Cell, reads: Sequence[PartitionRead]) -> float:
-    label = msgspec.json.encode(cell.labels).decode()
-    stored = [read.windows[cell.start_ms][label] for read in reads if label in read.windows.get(cell.start_ms, {})]
-    return registers(ALGEBRA[ColumnKind.HLL].restore(row[view.columns[0]]) for row in stored)
+def _sketched(view: View, cell: Cell, reads: Sequence[PartitionRead], overlay: Overlay) -> float:
+    start, label = cell.start_ms, label_text(cell.labels)
+    live = [(start, read.windows[start][label]) for read in reads if label in read.windows.get(start, {})]
+    over = overlay.get(start, {})
+    stored, _ = overlaid(view, live, {start: over[label]} if label in over else {})
+    return of_sketches(view.metric.measure, [row[view.columns[0]] for row in stored])
 
 
-def registers(sketches: Iterable[Any]) -> float:
-    """The estimate that sketches make together by their registers alone, not rounded.
-
-    Others, the API's among them, also remember in which order a sketch came to its registers. This one is equal where
-    the same was counted.
-    """
-    merge = ALGEBRA[ColumnKind.HLL].merge
-    merged = reduce(merge, sketches)
-    return merge(merged, merged).get_estimate()
+def label_text(labels: tuple[str, ...]) -> str:
+    """As the state has it."""
+    return msgspec.json.encode(labels).decode()
 
 
 def lake_cells(views: Mapping[tuple[str, tuple[str, ...]], View], rows: Iterable[Any]) -> Cells:
@@ -122,13 +133,11 @@ def lake_cells(views: Mapping[tuple[str, tuple[str, ...]], View], rows: Iterable
     for row in rows:
         cell = Cell(row["metric"], tuple(row["by"]), row["size_ms"], row["start_ms"], tuple(row["labels"]))
         view = views.get((cell.metric, cell.by))
-        if view is not None:
-            found[cell] = _distinct(row) if _is_distinct(view) else view.value(_held(view, row))
+        if view is not None and _is_sketched(view):
+            found[cell] = of_sketches(view.metric.measure, [bytes(row["sketch"])])
+        elif view is not None:
+            found[cell] = view.value(_held(view, row))
     return found
-
-
-def _distinct(row: Any) -> float:
-    return registers([ALGEBRA[ColumnKind.HLL].restore(bytes(row["sketch"]))])
 
 
 def _held(view: View, row: Any) -> Row:
@@ -142,26 +151,76 @@ def _held(view: View, row: Any) -> Row:
     return held
 
 
+def stored(view: View, row: Any) -> dict[int, Any]:
+    """What a row of gold says of the view's columns: position -> value as the state stores it."""
+    algebras = {at: ALGEBRA[view.table.columns[at - 1].kind] for at in view.columns}
+    if _is_sketched(view):
+        [(at, algebra)] = algebras.items()
+        return {at: algebra.store(algebra.restore(bytes(row["sketch"])))}
+    held = _held(view, row)
+    return {at: algebra.store(held[at]) for at, algebra in algebras.items()}
+
+
 def differing(live: Cells, lake: Cells) -> list[Cell]:
     """A row without a value is not the same as no row."""
     both = live.keys() & lake.keys()
-    return sorted([*(live.keys() ^ lake.keys()), *(cell for cell in both if live[cell] != lake[cell])])
+    return sorted([*(live.keys() ^ lake.keys()), *(cell for cell in both if not alike(live[cell], lake[cell]))])
 
 
-def agreement(live: Cells, lake: Cells, expected: Callable[[Sequence[Cell]], Cells]) -> Agreement:
-    """`expected` says what live must show, late events and far repeats considered, for cells that differ."""
-    cells = live.keys() | lake.keys()
+@dataclass(frozen=True, slots=True)
+class Sides:
+    """The same windows, told by each side."""
+
+    live: Cells
+    """The partitions merged."""
+    lake: Cells
+    shown: Cells
+    """As `live`, with the corrections over it."""
+    due: Cells = field(default_factory=dict)
+    """What `live` must be, late events, far repeats and label caps considered, for cells that differ."""
+
+    def explained(self, cell: Cell) -> bool:
+        return _same(cell, self.live, self.lake) or _same(cell, self.live, self.due)
+
+    def wrong(self) -> list[Cell]:
+        """What readers are shown, and the lake has otherwise."""
+        return differing(self.shown, self.lake)
+
+
+def sides(live: Cells, lake: Cells, expected: Callable[[Sequence[Cell]], Cells], shown: Cells | None = None) -> Sides:
+    """`expected` says what live must show for cells that differ. Without `shown`, nothing is corrected."""
     different = differing(live, lake)
-    due = expected(different) if different else {}
-    said = [_difference(cell, live, lake, due) for cell in different]
-    explained = sum(one.explained for one in said)
+    return Sides(live, lake, live if shown is None else shown, expected(different) if different else {})
+
+
+def agreement(
+    live: Cells, lake: Cells, expected: Callable[[Sequence[Cell]], Cells], shown: Cells | None = None
+) -> Agreement:
+    return agreed(sides(live, lake, expected, shown))
+
+
+def agreed(found: Sides) -> Agreement:
+    """Each cell is one of equal, corrected, explained and unexplained."""
+    live, lake, wrong = found.live, found.lake, set(found.wrong())
+    total = Agreement(len(live.keys() | lake.keys() | found.shown.keys()))
+    different = {*differing(live, lake), *wrong}
+    total.equal = total.compared - len(different)
+    total.corrected = sum(cell not in wrong and found.explained(cell) for cell in different)
+    said = [_difference(cell, found) for cell in sorted(different) if cell in wrong or not found.explained(cell)]
+    total.explained = sum(one.explained for one in said)
+    total.unexplained = len(said) - total.explained
     said.sort(key=lambda one: one.explained)
-    return Agreement(len(cells), len(cells) - len(different), 0, explained, len(different) - explained, said[:FIRST])
+    total.first = said[:FIRST]
+    return total
 
 
-def _difference(cell: Cell, live: Cells, lake: Cells, due: Cells) -> Difference:
-    explained = (cell in live, live.get(cell)) == (cell in due, due.get(cell))
+def _same(cell: Cell, one: Cells, other: Cells) -> bool:
+    return (cell in one) == (cell in other) and alike(one.get(cell), other.get(cell))
+
+
+def _difference(cell: Cell, found: Sides) -> Difference:
+    live = found.live if _same(cell, found.shown, found.lake) else found.shown
     return Difference(
-        cell.metric, cell.by, duration_text(cell.size_ms), instant(cell.start_ms), cell.labels, live.get(cell),
-        lake.get(cell), explained,
+        cell.metric, cell.by, duration_text(cell.size_ms), instant(cell.start_ms), cell.labels,
+        as_shown(live.get(cell)), as_shown(found.lake.get(cell)), found.explained(cell),
     )  # fmt: skip

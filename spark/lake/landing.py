@@ -41,11 +41,13 @@ class Landed(NamedTuple):
 
 async def beyond(chain: Chain, place: Place, rows: int) -> list[Landed]:
     """The chain's next objects, until they hold `rows` rows or the chain ends. Whole objects: at least one if any.
+    The first may begin before the place: what follows the log itself stops anywhere.
 
     *Raises* `Fatal` where the chain does not go on at the place, has a hole, or is of another topic.
     """
     found: list[Landed] = []
-    due, topic_id, held = place.position, place.topic_id, 0
+    start = await chain.start_of(place.position)
+    due, topic_id, held = place.position if start is None else start, place.topic_id, 0
     async for starts in _pages(chain.starts(due - 1)):
         keys = [chain.key(start) for start in starts]
         for start, key, footer in zip(starts, keys, await _footers(chain, keys), strict=True):
@@ -55,8 +57,11 @@ async def beyond(chain: Chain, place: Place, rows: int) -> list[Landed]:
                 raise Fatal(f"{key} says it is {footer.topic}/{footer.partition} from {footer.start}")
             if topic_id not in ("", footer.topic_id):
                 raise Fatal(f"{key} is of topic {footer.topic_id}, and what was read before is of {topic_id}")
+            due, topic_id = footer.next, footer.topic_id
+            if footer.next <= place.position:
+                continue
             found.append(Landed(key, footer))
-            due, topic_id, held = footer.next, footer.topic_id, held + footer.count
+            held += footer.count
             if held >= rows:
                 return found
     return found
@@ -75,6 +80,20 @@ async def _pages(starts: AsyncIterator[int]) -> AsyncIterator[list[int]]:
             page = []
     if page:
         yield page
+
+
+def landed_ends(bucket: Bucket, topic: str, partitions: int) -> dict[int, int]:
+    """Partition -> where its chain ends. *Raises* `Transient` where the store does not answer."""
+
+    async def look() -> dict[int, int]:
+        store = bucket.store()
+        await store.open()
+        try:
+            return {p: (await Chain(store, topic, p).end()).next for p in range(partitions)}
+        finally:
+            await store.close()
+
+    return asyncio.run(look())
 
 
 def next_objects(bucket: Bucket, topic: str, places: Sequence[Place], rows: int) -> list[Landed]:

@@ -48,15 +48,7 @@ class Head:
 
 def lineage(spark: SparkSession, table: Table) -> list[Row]:
     """The current snapshot and those before it, as far as they are kept: snapshot_id, said, records, at_ms."""
-    main = f"SELECT snapshot_id FROM {table.name}.refs WHERE name = 'main'"  # noqa: S608 - our own names
-    refs = spark.sql(main).collect()
-    if not refs:
-        return []
-    shown = f"summary['{PROPERTY}'] AS said, summary['total-records'] AS records, unix_millis(committed_at) AS at_ms"
-    history = f"SELECT snapshot_id, parent_id, {shown} FROM {table.name}.snapshots"  # noqa: S608
-    snapshots = {row["snapshot_id"]: row for row in spark.sql(history).collect()}
-    line: list[Row] = []
-    at: int | None = refs[0]["snapshot_id"]
+    at, snapshots, line = current_snapshot(spark, table.name), _snapshots(spark, table), list[Row]()
     while at in snapshots:
         line.append(snapshots[at])
         at = snapshots[at]["parent_id"]
@@ -75,6 +67,32 @@ def head(spark: SparkSession, table: Table) -> Head:
         f"{table.name}: no snapshot of its history says how much of the log is in it; what rewrites or expires "
         f"snapshots must carry {PROPERTY!r} on. Drop the table to have it made anew"
     )
+
+
+def head_at(spark: SparkSession, table: Table, positions: Mapping[int, int]) -> Head | None:
+    """The table at the newest snapshot of its history that stands at this position. None: there is no such snapshot."""
+    newest: Row | None = None
+    for one in lineage(spark, table):
+        newest = newest or one
+        if one["said"]:
+            places = read(one["said"])
+            if {p: place.position for p, place in places.items()} == positions:
+                return Head(newest["snapshot_id"], places, int(newest["records"]), newest["at_ms"])
+            newest = None
+    return None
+
+
+def current_snapshot(spark: SparkSession, table: str) -> int | None:
+    """None: nothing was ever written to it."""
+    main = f"SELECT snapshot_id FROM {table}.refs WHERE name = 'main'"  # noqa: S608 - our own names
+    refs = spark.sql(main).collect()
+    return refs[0]["snapshot_id"] if refs else None
+
+
+def _snapshots(spark: SparkSession, table: Table) -> dict[int, Row]:
+    shown = f"summary['{PROPERTY}'] AS said, summary['total-records'] AS records, unix_millis(committed_at) AS at_ms"
+    history = f"SELECT snapshot_id, parent_id, {shown} FROM {table.name}.snapshots"  # noqa: S608
+    return {row["snapshot_id"]: row for row in spark.sql(history).collect()}
 
 
 def read(said: str) -> dict[int, Place]:
@@ -102,3 +120,10 @@ def beyond(positions: Mapping[int, int], partition: str, offset: str) -> str:
     """SQL: the rows at or beyond `positions`, of these partitions."""
     clauses = [f"({partition} = {p} AND {offset} >= {at}L)" for p, at in sorted(positions.items())]
     return " OR ".join(clauses) or "false"
+
+
+def since(head: Head, partition: str, offset: str) -> str:
+    """SQL: every row that a table at this head cannot have: beyond its place in whatever partition."""
+    positions = {p: place.position for p, place in head.places.items()}
+    known = ", ".join(map(str, sorted(positions)))
+    return f"{beyond(positions, partition, offset)} OR {partition} NOT IN ({known})" if positions else "true"

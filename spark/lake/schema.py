@@ -53,6 +53,24 @@ LINEAGE = (
     Column("df_contract", "bigint"),
 )
 REPLACED = Column("df_replaced", "array<timestamp>")
+FAILED = Column("df_failed", "array<string>")
+CHECKED = Column("df_checked", "timestamp")
+RESULTS = (
+    Column("run", "string"),
+    Column("event", "string"),
+    Column("source", "string"),
+    Column("at", "timestamp"),
+    Column("snapshot", "bigint"),
+    Column("name", "string"),
+    Column("kind", "string"),
+    Column("severity", "string"),
+    Column("status", "string"),
+    Column("observed", "double"),
+    Column("least", "double"),
+    Column("most", "double"),
+    Column("rows", "bigint"),
+    Column("failed", "bigint"),
+)
 GOLD = (
     Column("metric", "string"),
     Column("by", "array<string>"),
@@ -65,6 +83,7 @@ GOLD = (
     Column("top", "decimal(38,0)"),
     Column("bottom", "decimal(38,0)"),
     Column("sketch", "binary"),
+    Column("shown", "string"),
 )
 
 
@@ -82,6 +101,15 @@ def event_columns(contract: Contract) -> tuple[Column, ...]:
     return tuple(Column(column_of(name), _type(contract, field)) for name, field in contract.fields.items())
 
 
+def older_names(contract: Contract) -> dict[str, tuple[str, ...]]:
+    """Column -> the names that it had before, the newest first."""
+    return {
+        column_of(name): tuple(map(column_of, field.renamed_from))
+        for name, field in contract.fields.items()
+        if field.renamed_from
+    }
+
+
 def typed_columns(contract: Contract) -> tuple[Column, ...]:
     """What a decoded event has: where it is from, and its fields."""
     return (*LINEAGE, *event_columns(contract))
@@ -90,6 +118,10 @@ def typed_columns(contract: Contract) -> tuple[Column, ...]:
 def silver_columns(event: EventType) -> tuple[Column, ...]:
     looked_up = (Column(dimension_column(d.name), "string") for d in event.dimensions.values() if d.lookup is not None)
     return (*typed_columns(event.contract), *looked_up, REPLACED)
+
+
+def quarantine_columns(contract: Contract) -> tuple[Column, ...]:
+    return (*typed_columns(contract), FAILED, CHECKED)
 
 
 def _type(contract: Contract, field: Field) -> str:

@@ -5,7 +5,10 @@ both, so no Hadoop file system for S3 is needed.
 """
 
 import os
+import signal
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +36,22 @@ def build(settings: LakeSettings) -> SparkSession:
     # An error is raised where it is noticed; Spark would tell it twice more.
     spark.sparkContext.setLogLevel("FATAL")
     return spark
+
+
+@contextmanager
+def deaf_java() -> Iterator[None]:
+    """A Java that is started inside never hears SIGTERM, which goes to a whole process group: else it would be gone
+    before this process, which wants to end between two commits, could. It ends when this process does.
+
+    A SIGTERM that comes meanwhile is heard afterwards. Call it from the main thread.
+    """
+    before = signal.signal(signal.SIGTERM, signal.SIG_IGN)  # what is ignored stays so in a child
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})  # what is blocked is kept, even where it is ignored
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
 
 
 def configuration(settings: LakeSettings) -> dict[str, str]:

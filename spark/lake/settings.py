@@ -1,6 +1,6 @@
 """What the lake needs to know. The only module of it that reads the environment (DESIGN R9)."""
 
-from pydantic import Field
+from pydantic import Field, SecretStr
 
 from dataforge.runtime.settings import ServiceSettings
 
@@ -31,7 +31,17 @@ class LakeSettings(ServiceSettings):
     lake_jars: str = Field(default="", description="Jars of Iceberg and the catalog, separated like a class path")
     lake_memory: str = Field(default="2g", pattern=r"^\d+[mg]$", description="Heap of a local Spark")
     lake_commit_rows: int = Field(
-        default=1_000_000, ge=1, description="Rows, about, that one commit of bronze or silver takes at most"
+        default=1_000_000,
+        ge=1,
+        description="Rows, about, that one commit, or one transaction of an export, takes at most",
+    )
+    lake_postgres_url: SecretStr | None = Field(
+        default=None,
+        description="Where `run export` takes the tables",
+        examples=["postgresql://user:password@localhost:5432/warehouse"],
+    )
+    lake_interval_s: float = Field(
+        default=5, gt=0, description="The stream looks at the logs this often; where it is behind it does not wait"
     )
 
     lake_bronze_days: int | None = Field(
@@ -50,6 +60,10 @@ class LakeSettings(ServiceSettings):
     @property
     def warehouse(self) -> str:
         return (self.lake_warehouse or f"s3://{self.s3_bucket}/lake").rstrip("/")
+
+    @property
+    def postgres_url(self) -> str | None:
+        return self.lake_postgres_url.get_secret_value() if self.lake_postgres_url else None
 
     @property
     def submitted(self) -> bool:

@@ -1,15 +1,22 @@
-"""What is in the lake, and how much of the log."""
+"""What is in the lake, how much of the log, and how fast it grows."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from contextlib import suppress
 
 import msgspec
 from pyspark.sql import SparkSession
 
-from dataforge.contracts.model import Domain
+from dataforge.contracts.model import Domain, EventType
+from dataforge.errors import DataForgeError
 from dataforge.kpi.instants import instant
 
 from lake import tables
+from lake.landing import Bucket, landed_ends
+from lake.log import log_ends
 from lake.position import head
+from lake.settings import LakeSettings
+
+_RECENT_S = 60
 
 
 class TableStatus(msgspec.Struct, frozen=True):
@@ -21,16 +28,49 @@ class TableStatus(msgspec.Struct, frozen=True):
     """Instant of the last commit; null: there was none."""
     positions: dict[int, int]
     """Partition -> next judged offset."""
+    lag: int | None
+    """Judged records that are not in it yet, of the log and of its landing chain; null: neither answers."""
+    rows_per_s: float
+    """That commits of the last minute brought."""
 
 
-def status(spark: SparkSession, domains: Iterable[Domain]) -> list[TableStatus]:
+def status(
+    spark: SparkSession, domains: Iterable[Domain], ends: Callable[[EventType, int], dict[int, int] | None]
+) -> list[TableStatus]:
     """One per table that exists."""
     found: list[TableStatus] = []
-    for event in (event for domain in domains for event in domain.events):
-        for layer, table in tables.of(event).items():
-            if tables.exists(spark, table):
-                now = head(spark, table)
-                positions = {p: place.position for p, place in now.places.items()}
-                at = instant(now.committed_ms) if now.snapshot is not None else None
-                found.append(TableStatus(event.contract.name, layer, table.name, now.records, at, positions))
+    for domain in domains:
+        for event in domain.events:
+            there = {layer: table for layer, table in tables.shown(event).items() if tables.exists(spark, table)}
+            until = ends(event, domain.partitions) if there else None
+            found += [_status(spark, event, layer, table, until) for layer, table in there.items()]
     return found
+
+
+def _status(
+    spark: SparkSession, event: EventType, layer: str, table: tables.Table, ends: dict[int, int] | None
+) -> TableStatus:
+    now = head(spark, table)
+    at = instant(now.committed_ms) if now.snapshot is not None else None
+    positions = {p: place.position for p, place in now.places.items()}
+    lag = None if ends is None else sum(max(0, end - positions.get(p, 0)) for p, end in ends.items())
+    return TableStatus(event.contract.name, layer, table.name, now.records, at, positions, lag, _rate(spark, table))
+
+
+def _rate(spark: SparkSession, table: tables.Table) -> float:
+    recent = (
+        "SELECT coalesce(sum(CAST(summary['added-records'] AS BIGINT)), 0) AS rows "  # noqa: S608 - our own names
+        f"FROM {table.name}.snapshots WHERE committed_at > current_timestamp() - INTERVAL {_RECENT_S} SECONDS"
+    )
+    return round(spark.sql(recent).collect()[0]["rows"] / _RECENT_S, 1)
+
+
+def ends(settings: LakeSettings, event: EventType, partitions: int) -> dict[int, int] | None:
+    """Partition -> where its judged log ends, or its landing chain, whichever is further; None: neither answers."""
+    topic = event.contract.judged_topic
+    found: list[dict[int, int]] = []
+    with suppress(DataForgeError):
+        found.append(log_ends(settings.kafka, topic, partitions))
+    with suppress(DataForgeError):
+        found.append(landed_ends(Bucket.of(settings), topic, partitions))
+    return {p: max(some[p] for some in found) for p in range(partitions)} if found else None

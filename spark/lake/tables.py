@@ -1,14 +1,14 @@
 """The tables of an event: their names, and that they are there with the columns they must have."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 from pyspark.sql import SparkSession
 
 from dataforge.contracts.model import Contract, EventType
-from dataforge.errors import Fatal
 
-from lake.schema import BRONZE, GOLD, Column, ddl, quoted, silver_columns
+from lake.evolve import evolve
+from lake.schema import BRONZE, GOLD, RESULTS, Column, ddl, older_names, quarantine_columns, quoted, silver_columns
 from lake.session import CATALOG
 
 _PROPERTIES = {
@@ -32,6 +32,8 @@ class Table:
     columns: tuple[Column, ...]
     partitioned: str
     order: str
+    older: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    """Column -> the names that it had before."""
 
 
 def bronze(contract: Contract) -> Table:
@@ -40,13 +42,23 @@ def bronze(contract: Contract) -> Table:
 
 
 def silver(event: EventType) -> Table:
-    return Table(
-        _name(event.contract, "silver"), silver_columns(event), "days(df_time)", "df_time, df_partition, df_offset"
-    )
+    name, columns, older = _name(event.contract, "silver"), silver_columns(event), older_names(event.contract)
+    return Table(name, columns, "days(df_time)", "df_time, df_partition, df_offset", older)
 
 
 def gold(contract: Contract) -> Table:
     return Table(_name(contract, "gold"), GOLD, "day", "metric, size_ms, start")
+
+
+def quarantine(contract: Contract) -> Table:
+    columns = quarantine_columns(contract)
+    # By Kafka partition too, as bronze is, and for the same reason.
+    return Table(_name(contract, "quarantine"), columns, "days(df_ts), df_partition", "df_ts, df_offset")
+
+
+def results(domain: str) -> Table:
+    """What was found of all events of a domain."""
+    return Table(_qualified(domain, "quality_results"), RESULTS, "days(at)", "at, event, name")
 
 
 def of(event: EventType) -> dict[str, Table]:
@@ -54,8 +66,22 @@ def of(event: EventType) -> dict[str, Table]:
     return {"bronze": bronze(event.contract), "silver": silver(event), "gold": gold(event.contract)}
 
 
+def shown(event: EventType) -> dict[str, Table]:
+    """As `of`, with the table of what broke a rule."""
+    return {**of(event), "quarantine": quarantine(event.contract)}
+
+
+def lookup(domain: str, name: str) -> str:
+    """Name of the table that holds what a domain's lookup names."""
+    return _qualified(domain, f"lookup_{name}")
+
+
 def _name(contract: Contract, layer: str) -> str:
-    return ".".join(map(quoted, (CATALOG, contract.domain, f"{layer}_{contract.event}_v{contract.version}")))
+    return _qualified(contract.domain, f"{layer}_{contract.event}_v{contract.version}")
+
+
+def _qualified(domain: str, table: str) -> str:
+    return ".".join(map(quoted, (CATALOG, domain, table)))
 
 
 def exists(spark: SparkSession, table: Table) -> bool:
@@ -63,32 +89,24 @@ def exists(spark: SparkSession, table: Table) -> bool:
 
 
 def ensure(spark: SparkSession, table: Table) -> None:
-    """Make it where it is not there; add the columns that a newer contract brings.
+    """Make it where it is not there; let its columns follow the contract.
 
-    *Raises* `Fatal` where a column has another type than the contract gives it.
+    *Raises* `Fatal` where a column cannot become what the contract makes it.
     """
     spark.sql(f"CREATE NAMESPACE IF NOT EXISTS {table.name.rpartition('.')[0]}")
-    properties = ", ".join(f"'{name}' = '{value}'" for name, value in _PROPERTIES.items())
+    said = ", ".join(f"'{name}' = '{value}'" for name, value in _PROPERTIES.items())
     spark.sql(
         f"CREATE TABLE IF NOT EXISTS {table.name} ({ddl(table.columns)}) USING iceberg "
-        f"PARTITIONED BY ({table.partitioned}) TBLPROPERTIES ({properties})"
+        f"PARTITIONED BY ({table.partitioned}) TBLPROPERTIES ({said})"
     )
-    said = {row["key"]: row["value"] for row in spark.sql(f"SHOW TBLPROPERTIES {table.name}").collect()}
-    if _DISTRIBUTION not in said:  # it comes with the order, so both are there or neither
+    if _DISTRIBUTION not in properties(spark, table):  # it comes with the order, so both are there or neither
         spark.sql(f"ALTER TABLE {table.name} WRITE DISTRIBUTED BY PARTITION LOCALLY ORDERED BY {table.order}")
-    added = _missing(table, [Column(*pair) for pair in spark.table(table.name).dtypes])
-    if added:
-        spark.sql(f"ALTER TABLE {table.name} ADD COLUMNS ({ddl(added)})")
+    evolve(spark, table.name, table.columns, table.older)
 
 
-def _missing(table: Table, there: Sequence[Column]) -> list[Column]:
-    """The columns it has not got yet. *Raises* `Fatal`."""
-    types = dict(there)
-    for column in table.columns:
-        found = types.get(column.name, column.type)
-        if found != column.type:
-            raise Fatal(
-                f"{table.name}: column {column.name!r} is {found}, and the contract makes it {column.type}; give the "
-                "event a new version, which has tables of its own"
-            )
-    return [column for column in table.columns if column.name not in types]
+def properties(spark: SparkSession, table: Table) -> dict[str, str]:
+    return {row["key"]: row["value"] for row in spark.sql(f"SHOW TBLPROPERTIES {table.name}").collect()}
+
+
+def set_property(spark: SparkSession, table: Table, name: str, value: str) -> None:
+    spark.sql(f"ALTER TABLE {table.name} SET TBLPROPERTIES ('{name}' = '{value}')")

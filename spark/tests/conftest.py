@@ -45,7 +45,7 @@ def environment(servers: Endpoints, tmp_path_factory: pytest.TempPathFactory) ->
         "DATAFORGE_LAKE_JARS": jars(),
         "DATAFORGE_LAKE_MASTER": "local[2]",
         "DATAFORGE_LAKE_MEMORY": "1g",
-        # Nothing here runs long enough for the better code to pay; but there is much, and what finds no room is not compiled.
+        # Nothing here runs long enough for the better code to pay; but there is much of it, and all has to find room.
         "JDK_JAVA_OPTIONS": "-XX:TieredStopAtLevel=1 -XX:ReservedCodeCacheSize=240m",
     }
 

@@ -2,7 +2,7 @@
 
 import json
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -25,7 +25,7 @@ TOPIC_ID = "ab" * 16
 CATEGORIES = {"A1": "tea", "B2": "coffee", "C3": "tea"}
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
-_CONTRACT = {
+CONTRACT: dict[str, Any] = {
     "type": "object",
     "x-dataforge": {"id": "order", "event_time": "at", "key": "customer"},
     "properties": {
@@ -66,7 +66,10 @@ metrics:
   share: {measure: {ratio: {of: [shipping], to: [amount, "-shipping"]}}, by: [[], [status]], windows: [1m, 1h]}
   buyers: {measure: {distinct: customer}, windows: [1m, 1h]}
   kinds: {measure: {distinct: category}, windows: [1m]}
-  median: {measure: {quantiles: {field: amount, at: [0.5]}}, windows: [1m]}
+  median: {measure: {quantiles: {field: amount, at: [0.5, 0.99]}}, windows: [1m]}
+  weights: {measure: {quantiles: {field: weight, at: [0.5]}}, by: [[status]], windows: [1m, 1h]}
+  favourites: {measure: {top_k: {field: sku, k: 2}}, windows: [1m]}
+  favourite_kinds: {measure: {top_k: {field: category, k: 2}}, by: [[status]], windows: [1m, 1h]}
 """
 
 
@@ -78,6 +81,8 @@ metrics:
   turnover: {measure: {sum: amount}, by: [[], [category]], windows: [10s, 1m]}
   share: {measure: {ratio: {of: [shipping], to: [amount, "-shipping"]}}, by: [[], [category]], windows: [10s, 1m]}
   buyers: {measure: {distinct: customer}, windows: [1m]}
+  median: {measure: {quantiles: {field: amount, at: [0.5]}}, windows: [1m]}
+  favourites: {measure: {top_k: {field: sku, k: 2}}, windows: [1m]}
 """
 """Metrics enough where the numbers are not the point: Spark compiles every table of them anew."""
 
@@ -98,9 +103,9 @@ class Sent(NamedTuple):
         return self.verdict is Verdict.VALID
 
 
-def write_domain(folder: Path, metrics: str) -> Path:
-    folder.mkdir(parents=True)
-    (folder / "order.v1.json").write_text(json.dumps(_CONTRACT))
+def write_domain(folder: Path, metrics: str, contract: Mapping[str, Any] = CONTRACT) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "order.v1.json").write_text(json.dumps(contract))
     (folder / "products.csv").write_text("sku,category\n" + "".join(f"{k},{v}\n" for k, v in CATEGORIES.items()))
     (folder / "lookups.yaml").write_text("products: {source: products.csv, key: sku, columns: [category]}\n")
     (folder / "metrics.yaml").write_text(metrics)
@@ -108,8 +113,8 @@ def write_domain(folder: Path, metrics: str) -> Path:
     return folder
 
 
-def orders_domain(folder: Path, metrics: str = _METRICS) -> Domain:
-    return load_domain(write_domain(folder, metrics))
+def orders_domain(folder: Path, metrics: str = _METRICS, contract: Mapping[str, Any] = CONTRACT) -> Domain:
+    return load_domain(write_domain(folder, metrics, contract))
 
 
 def drawn(seed: int, count: int, start_ms: int = START, first: int = 0) -> list[Sent]:
@@ -216,7 +221,14 @@ def parts(sent: Sequence[Sent]) -> list[list[Sent]]:
 
 
 async def land(
-    store: ObjectStore, topic: str, partition: int, log: Sequence[LogRecord], size: int, *, after: int = 0
+    store: ObjectStore,
+    topic: str,
+    partition: int,
+    log: Sequence[LogRecord],
+    size: int,
+    *,
+    after: int = 0,
+    topic_id: str = TOPIC_ID,
 ) -> None:
     """The records from offset `after` on as objects of `size` records, as landing-worker writes them."""
     chain = Chain(store, topic, partition)
@@ -227,7 +239,7 @@ async def land(
         for _ in acceptance.accepted(run):
             pass
         footer = describe(
-            run, topic=topic, partition=partition, topic_id=TOPIC_ID, start=run[0].offset, following=run[-1].offset + 1,
+            run, topic=topic, partition=partition, topic_id=topic_id, start=run[0].offset, following=run[-1].offset + 1,
             accepted_next=acceptance.next,
         )  # fmt: skip
         assert await store.put_if_absent(chain.key(run[0].offset), encode(run, footer))

@@ -7,12 +7,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pyspark.sql import SparkSession
 
+from dataforge.errors import Fatal
 from dataforge.stream.judged import HEADER, Acceptance, Verdict, pack
 from dataforge.stream.records import LogRecord
 
 from lake.objects import JUDGED
-from lake.transforms.accept import accepted, folded, runs
+from lake.transforms.accept import accepted, folded, folded_in_order, runs
 from lake.transforms.stamp import placed, stamped
+
+pytestmark = pytest.mark.small
+
+_BATCH = "spark.sql.execution.arrow.maxRecordsPerBatch"
 
 _SCHEMA = ", ".join(f"{name} {kind}" for name, kind in JUDGED.items())
 
@@ -63,6 +68,26 @@ def test_it_accepts_what_the_platform_accepts(spark: SparkSession, logs: list[li
         if log:
             assert next(run.next for run in found if run.partition == partition) == acceptance.next
     assert kept == expected
+
+
+@given(judged_logs().filter(len), st.integers(0, 6))
+def test_folded_where_it_is_read_it_comes_to_the_same(spark: SparkSession, log: list[LogRecord], following: int):
+    judged = placed(spark.createDataFrame(rows([log]), _SCHEMA).coalesce(1))
+    spark.conf.set(_BATCH, "7")
+    try:
+        assert runs(folded_in_order(judged, {0: following})) == runs(folded(judged, {0: following}))
+    finally:
+        spark.conf.unset(_BATCH)
+
+
+def test_what_is_not_in_order_is_not_folded_where_it_is_read(spark: SparkSession):
+    log = [LogRecord(n, 0, None, b"", [(HEADER, pack(Verdict.VALID, n, n, 0, 7, 0, bytes(16)))]) for n in range(4)]
+    for shuffled, problem in ((rows([log])[::-1], "in their order"), (rows([log, log]), "in their order")):
+        with pytest.raises(Exception, match=problem):
+            runs(folded_in_order(placed(spark.createDataFrame(shuffled, _SCHEMA).coalesce(1)), {}))
+    torn = spark.createDataFrame(rows([log]), _SCHEMA).repartition(2, "offset")
+    with pytest.raises(Fatal, match="in more than one task"):
+        runs(folded_in_order(placed(torn.sortWithinPartitions("offset")), {}))
 
 
 @given(judged_logs(), st.data())

@@ -24,8 +24,8 @@ from devstack.lake.jobs import SPARK
 from devstack.lake.steps import step
 from devstack.paths import repo_root
 from lake import commit, tables
-from lake.app import now_ms
-from lake.conflict import refused
+from lake.app import wall_ms
+from lake.conflict import again
 from lake.jobs.backfill import Backfill
 from lake.jobs.compact import Compact
 from lake.jobs.drop import Drop, live_days
@@ -61,14 +61,14 @@ class Kept(World):
         return Compact(self.spark, self.said.append, self.tell).run(self.event)
 
     def expire(
-        self, keep_hours: float, now: Callable[[], int] = now_ms, days: Mapping[str, int | None] | None = None
+        self, keep_hours: float, now: Callable[[], int] = wall_ms, days: Mapping[str, int | None] | None = None
     ) -> dict[str, int]:
         drop = Drop(self.spark, days or {}, self.said.append)
         return Expire(self.spark, drop, keep_hours, now, self.said.append, self.tell).run(self.event)
 
     def orphans(self, age_hours: float) -> dict[str, int]:
         job = Orphans(
-            self.spark, self.settings.warehouse, self.bucket.name, age_hours, now_ms, self.said.append, self.tell
+            self.spark, self.settings.warehouse, self.bucket.name, age_hours, wall_ms, self.said.append, self.tell
         )
         return job.run(self.event)
 
@@ -301,11 +301,11 @@ def test_snapshots_can_be_travelled_to_until_they_expire_and_the_position_never_
 def test_compaction_and_expiry_beside_a_writer_lose_nothing(kept: Kept):
     """Whatever meets whatever: a log that lands and is taken in portions, while files are rewritten and removed."""
     sent = over_days(37, 2, 120)
-    began, rewritten, expired, known = [now_ms()] * 2, 0, 0, {}
+    began, rewritten, expired, known = [wall_ms()] * 2, 0, 0, {}
 
     def write() -> None:
         for n in range(1, PORTIONS + PARTITIONS):
-            began.append(now_ms())
+            began.append(wall_ms())
             # Each partition a portion behind the one before: records that come later are earlier, and rows are updated.
             kept.land_all([one for at, one in enumerate(sent) if at < len(sent) * (n - one.partition) // PORTIONS])
             kept.run()
@@ -390,7 +390,7 @@ def test_a_gold_writer_that_meets_a_compaction_begins_again(kept: Kept, monkeypa
     kept.spark.sql(f"INSERT INTO {kept.name('gold')} SELECT * FROM {kept.name('gold')} WHERE {day} LIMIT 1")
     assert kept.gold.run(kept.event) == 1
     assert met[0]["files rewritten"] > 0
-    assert REFUSED in kept.said
+    assert any(REFUSED in line for line in kept.said)
     demand(kept, sent)
 
 
@@ -440,16 +440,21 @@ def test_a_silver_writer_that_meets_a_compaction_begins_again(
         finally:
             flag.touch()
         assert writing.result() == 1
-    assert REFUSED in kept.said
+    assert any(REFUSED in line for line in kept.said)
     kept.gold.run(kept.event)
     demand(kept, sent)
 
 
 def test_what_is_no_refusal_is_raised_at_once(kept: Kept):
-    assert not refused(ValueError("no error of Java's"))
-    with pytest.raises(Exception, match="nothing_there") as raised:
+    tried: list[int] = []
+
+    def step() -> None:
+        tried.append(1)
         kept.spark.sql("SELECT * FROM lake.nothing.nothing_there")
-    assert not refused(raised.value)
+
+    with pytest.raises(Exception, match="nothing_there"):
+        again(step, kept.said.append)
+    assert tried == [1]
 
 
 def plant(kept: Kept, keys: Sequence[str]) -> None:
@@ -498,7 +503,7 @@ def test_files_that_nobody_names_are_removed_and_no_others(kept: Kept):
 
 def test_a_table_outside_of_the_warehouse_is_left_alone(kept: Kept):
     tables.ensure(kept.spark, tables.bronze(kept.event.contract))
-    job = Orphans(kept.spark, "s3://another", kept.bucket.name, 0, now_ms, kept.said.append, kept.tell)
+    job = Orphans(kept.spark, "s3://another", kept.bucket.name, 0, wall_ms, kept.said.append, kept.tell)
     with pytest.raises(Fatal, match="within s3://another only"):
         job.run(kept.event)
 
@@ -557,7 +562,7 @@ def test_each_job_that_is_killed_in_the_middle_is_done_by_the_next_run(
     assert 0 < len(kept.rows("silver")) < len(rows[1]), "not killed in the middle"
     assert kept.backfill()["commits"] == 1
     assert kept.all_rows() == rows
-    for job, again in (
+    for job, anew in (
         ("compact", kept.compact),
         ("expire", lambda: kept.expire(0)),
         ("orphans", lambda: kept.orphans(0)),
@@ -565,8 +570,8 @@ def test_each_job_that_is_killed_in_the_middle_is_done_by_the_next_run(
         if job == "orphans":
             plant(kept, planted(kept))
         killed_after_a_step(job, env)
-        assert any(again().values()), f"{job} was not killed in the middle"
-        assert not any(again().values())
+        assert any(anew().values()), f"{job} was not killed in the middle"
+        assert not any(anew().values())
         assert kept.all_rows() == rows
     assert kept.landed() == landed
     assert not set(planted(kept)) & set(kept.listed("lake/"))

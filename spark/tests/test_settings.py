@@ -9,6 +9,8 @@ from lake.catalog import prepared
 from lake.session import configuration
 from lake.settings import LakeSettings
 
+pytestmark = pytest.mark.small
+
 
 def test_locally_the_catalog_is_a_file_that_is_made(tmp_path: Path):
     file = tmp_path / "deep" / "catalog.db"

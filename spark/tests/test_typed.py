@@ -16,6 +16,8 @@ from lake.transforms.first import earliest
 from lake.transforms.typed import decoder, typed
 from orders import CATEGORIES, Sent, drawn
 
+pytestmark = pytest.mark.small
+
 _BRONZE = "value binary, ts timestamp, partition int, offset bigint, judged_offset bigint, contract bigint"
 
 

@@ -33,13 +33,14 @@ class Alert(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     domain: str | None = None
     topic: str | None = None
     partition: int | None = None
+    pipeline: str | None = None
     details: dict[str, Any] = {}
     """The numbers of the message, for machines. Plain JSON values."""
 
     @property
     def key(self) -> str:
         """The same for all alerts on one state of affairs: key of the record, and what consumers deduplicate by."""
-        subject = (self.domain, self.topic, self.partition)
+        subject = (self.domain, self.topic, self.partition, self.pipeline)
         return "/".join([self.kind, *(str(part) for part in subject if part is not None)])
 
     def cleared(self, at_ms: int, message: str) -> "Alert":

@@ -32,6 +32,7 @@ COMMANDS: Mapping[str, str] = {
     "resume": "Judge a topic again that too many rejections have paused.",
     "domain": "Check a domain folder.",
     "lake": "The lakehouse: history as tables, each event once, and the judge of the live numbers.",
+    "warehouse": "The star schema over the lake, by dbt.",
     "bench": "Measure the platform beside its peers.",
     "chaos": "Break a stack in every way while events flow, and prove that nothing is lost or counted twice.",
 }

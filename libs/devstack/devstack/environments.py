@@ -11,17 +11,37 @@ from pathlib import Path
 from devstack.errors import StackError
 
 
-def interpreter(lock: Path, folder: Path) -> Path:
-    """The Python that has what `lock` names, and nothing else. Makes it where it is missing. *Raises* `StackError`."""
+class NoPython(StackError):
+    """None of this machine's Pythons is one that the packages have wheels for."""
+
+
+def interpreter(lock: Path, folder: Path, newest: tuple[int, int] | None = None) -> Path:
+    """The Python that has what `lock` names, and nothing else. Makes it where it is missing: from this very Python, or
+    from an older one of the machine where this is beyond `newest`. *Raises* `StackError`.
+    """
+    base = sys.executable if newest is None else _not_beyond(newest)
 
     def make(staged: Path) -> None:
         uv = _uv()
-        run([uv, "venv", "--quiet", "--python", sys.executable, str(staged)])
+        run([uv, "venv", "--quiet", "--python", base, str(staged)])
         python = str(staged / "bin" / "python")
         options = ("--quiet", "--require-hashes", "--compile-bytecode")
         run([uv, "pip", "sync", *options, "--python", python, str(lock)])
 
-    return made(folder, "python", lock.read_bytes() + sys.version.encode(), make) / "bin" / "python"
+    by = lock.read_bytes() + (sys.version if base == sys.executable else base).encode()
+    return made(folder, "python", by, make) / "bin" / "python"
+
+
+def _not_beyond(newest: tuple[int, int]) -> str:
+    """*Raises* `NoPython`."""
+    if sys.version_info[:2] <= newest:
+        return sys.executable
+    for minor in range(newest[1], 10, -1):
+        if found := shutil.which(f"python3.{minor}"):
+            return found
+    raise NoPython(
+        f"this needs Python 3.11 to 3.{newest[1]}, and there is none beside {sys.version.split()[0]}: install one"
+    )
 
 
 def made(folder: Path, kind: str, by: bytes, make: Callable[[Path], None]) -> Path:

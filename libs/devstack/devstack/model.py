@@ -11,7 +11,7 @@ from devstack.processes import ProcessId
 
 Phase = Literal["starting", "ready", "degraded", "stopping", "stopped", "failed"]
 ProgramState = Literal["starting", "ready", "backoff", "held", "stopped"]
-SERVERS = ("kafka", "valkey", "s3proxy")
+SERVERS = ("kafka", "valkey", "valkey-cache", "s3proxy")
 
 
 class ServiceSpec(msgspec.Struct, frozen=True):
@@ -24,6 +24,9 @@ class ServiceSpec(msgspec.Struct, frozen=True):
     """Preferred port it serves users on; 0: it serves nobody."""
     admin_port: int = 0
     instances: int = 1
+    arguments: tuple[str, ...] = ()
+    environment: Literal["product", "lake"] = "product"
+    """Whose interpreter and packages it runs with."""
 
 
 SERVICES = (
@@ -33,6 +36,10 @@ SERVICES = (
     ServiceSpec("query-api", "query_api", port=18080, admin_port=19104),
     ServiceSpec("ws-gateway", "ws_gateway", port=18081, admin_port=19105),
 )
+
+LAKE = ServiceSpec("lake", "lake", admin_port=19106, arguments=("stream",), environment="lake")
+OPTIONAL = (LAKE,)
+"""Run where they are asked for."""
 
 
 class Wanted(msgspec.Struct, frozen=True):
@@ -57,6 +64,7 @@ class Endpoints(msgspec.Struct, frozen=True):
 
     kafka: str = ""
     redis_url: str = ""
+    cache_url: str = ""
     s3_endpoint: str = ""
     s3_bucket: str = ""
     s3_region: str = ""
@@ -65,6 +73,7 @@ class Endpoints(msgspec.Struct, frozen=True):
     api_url: str = ""
     ws_url: str = ""
     api_token: str = ""
+    analyst_token: str = ""
     admin_urls: dict[str, str] = {}
     """Instance name -> base address of /healthz, /readyz and /metrics."""
 
@@ -76,12 +85,14 @@ class Endpoints(msgspec.Struct, frozen=True):
         named = {
             "DATAFORGE_KAFKA": self.kafka,
             "DATAFORGE_REDIS_URL": self.redis_url,
+            "DATAFORGE_CACHE_URL": self.cache_url,
             "DATAFORGE_S3_ENDPOINT": self.s3_endpoint,
             "DATAFORGE_S3_BUCKET": self.s3_bucket,
             "DATAFORGE_S3_REGION": self.s3_region,
             "AWS_ACCESS_KEY_ID": self.s3_access_key,
             "AWS_SECRET_ACCESS_KEY": self.s3_secret_key,
             "DATAFORGE_API_TOKEN": self.api_token,
+            "DATAFORGE_ANALYST_TOKEN": self.analyst_token,
             "DATAFORGE_WS_URL": self.ws_url,
         }
         return {name: value for name, value in named.items() if value} | {"DATAFORGE_DOMAINS": os.pathsep.join(domains)}

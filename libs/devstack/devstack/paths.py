@@ -50,3 +50,8 @@ class StackPaths:
 
     def log(self, name: str) -> Path:
         return self.logs / f"{name}.log"
+
+
+def lake_catalog(paths: StackPaths) -> Path:
+    """The file of the lake's catalog: its jobs write it, query-api reads it."""
+    return paths.of("lake") / "catalog.db"

@@ -1,4 +1,4 @@
-"""From what is wanted to the programs that run: ports, endpoints, environment. Pure but for the jar cache."""
+"""From what is wanted to the programs that run: ports, endpoints, environment. Pure but for what is cached."""
 
 import sys
 from collections.abc import Callable, Mapping
@@ -6,13 +6,19 @@ from functools import partial
 from pathlib import Path
 
 from devstack.jars import Progress, class_path, lock_of
+from devstack.lake import jobs as lake
 from devstack.model import Endpoints, ServiceSpec, Wanted
-from devstack.paths import StackPaths
+from devstack.paths import StackPaths, lake_catalog
 from devstack.program import Program, http_ok
 from devstack.secret import Secrets
 from devstack.servers import kafka, s3proxy, valkey
 
-_SERVER_PORTS = {"kafka": kafka.PORTS, "valkey": valkey.PORTS, "s3proxy": s3proxy.PORTS}
+_SERVER_PORTS = {
+    "kafka": kafka.PORTS,
+    "valkey": valkey.PORTS,
+    "valkey-cache": valkey.CACHE_PORTS,
+    "s3proxy": s3proxy.PORTS,
+}
 
 _LOOPBACK = {"DATAFORGE_HOST": "127.0.0.1", "DATAFORGE_ADMIN_HOST": "127.0.0.1"}
 
@@ -47,6 +53,7 @@ def endpoints(wanted: Wanted, ports: Mapping[str, int], secrets: Secrets) -> End
     return Endpoints(
         kafka=address("kafka", "127.0.0.1:{}"),
         redis_url=address("valkey", "redis://127.0.0.1:{}/0"),
+        cache_url=address("valkey-cache", "redis://127.0.0.1:{}/0"),
         s3_endpoint=address("s3", "http://127.0.0.1:{}"),
         s3_bucket=s3proxy.BUCKET if stored else "",
         s3_region=s3proxy.REGION if stored else "",
@@ -55,6 +62,7 @@ def endpoints(wanted: Wanted, ports: Mapping[str, int], secrets: Secrets) -> End
         api_url=address("query-api", "http://127.0.0.1:{}"),
         ws_url=address("ws-gateway", "ws://127.0.0.1:{}"),
         api_token=secrets.api_token,
+        analyst_token=secrets.analyst_token,
         admin_urls={name: f"http://127.0.0.1:{ports[f'{name}:admin']}" for name in admin if name in running},
     )
 
@@ -76,6 +84,7 @@ def servers(
             paths, ports, class_path(lock_of("kafka"), cache, progress), env, proxy=kafka_proxy
         ),
         "valkey": lambda: valkey.valkey(paths, ports, env),
+        "valkey-cache": lambda: valkey.cache(paths, ports, env),
         "s3proxy": lambda: s3proxy.s3proxy(paths, ports, class_path(lock_of("s3proxy"), cache, progress), secrets, env),
     }
     return [makers[name]() for name in names]
@@ -87,12 +96,30 @@ def services(
     if reach.s3_endpoint:  # a profile or session token of the user's cloud account would break our own store's keys
         env = {k: v for k, v in env.items() if not k.startswith("AWS_")} | {"AWS_EC2_METADATA_DISABLED": "true"}
     common = {**env, **_LOOPBACK, **reach.service_env(wanted.domains), **wanted.env, "PYTHONUNBUFFERED": "1"}
+    common.setdefault("DATAFORGE_LAKE_CATALOG", str(lake_catalog(paths)))
     common["DATAFORGE_DOMAIN_CONTENT"] = str(wanted.domain_content)  # read by nobody: a change of it is a restart
-    return [_service(spec, name, paths, ports, common) for spec in wanted.services for name in instances(spec)]
+    return [
+        _service(spec, name, paths, ports, python, {**common, **more})
+        for spec in wanted.services
+        for python, more in [_runtime(spec, paths, env)]
+        for name in instances(spec)
+    ]
+
+
+def _runtime(spec: ServiceSpec, paths: StackPaths, env: Mapping[str, str]) -> tuple[str, dict[str, str]]:
+    """Interpreter, and further environment."""
+    if spec.environment == "lake":
+        return str(lake.python()), lake.own_environment(paths, lake.jars(), env)
+    return sys.executable, {}
 
 
 def _service(
-    spec: ServiceSpec, name: str, paths: StackPaths, ports: Mapping[str, int], common: Mapping[str, str]
+    spec: ServiceSpec,
+    name: str,
+    paths: StackPaths,
+    ports: Mapping[str, int],
+    python: str,
+    common: Mapping[str, str],
 ) -> Program:
     admin = ports[f"{name}:admin"]
     own = {"DATAFORGE_INSTANCE": name, "DATAFORGE_ADMIN_PORT": str(admin)}
@@ -100,7 +127,7 @@ def _service(
         own["DATAFORGE_PORT"] = str(ports[name])
     return Program(
         name=name,
-        command=(sys.executable, "-m", spec.module),
+        command=(python, "-m", spec.module, *spec.arguments),
         env={**common, **own},
         folder=paths.of(name),
         log=paths.log(name),

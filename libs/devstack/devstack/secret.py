@@ -1,5 +1,6 @@
 """The secrets of one stack: made once per data folder, readable by its owner alone."""
 
+import hmac
 import os
 import secrets as random_source
 from pathlib import Path
@@ -11,6 +12,11 @@ class Secrets(msgspec.Struct, frozen=True):
     api_token: str
     s3_access_key: str
     s3_secret_key: str
+
+    @property
+    def analyst_token(self) -> str:
+        """Made of another secret, so that stacks which were there before it have one too."""
+        return hmac.new(self.s3_secret_key.encode(), b"analyst", "sha256").hexdigest()[:32]
 
 
 def load_or_make(path: Path) -> Secrets:

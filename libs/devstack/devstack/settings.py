@@ -28,3 +28,10 @@ def inherited() -> dict[str, str]:
 def otlp_endpoint() -> str | None:
     """Where the replayer's own spans go: DATAFORGE_OTLP_ENDPOINT, as for every service."""
     return os.environ.get("DATAFORGE_OTLP_ENDPOINT") or None
+
+
+def pipelines_file() -> Path:
+    """The pipelines of the lake: DATAFORGE_PIPELINES, else orchestration/pipelines.yaml in the repo."""
+    if chosen := os.environ.get("DATAFORGE_PIPELINES"):
+        return Path(chosen).expanduser().absolute()
+    return repo_root() / "orchestration" / "pipelines.yaml"

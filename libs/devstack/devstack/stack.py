@@ -20,6 +20,7 @@ import msgspec
 from devstack.domains import content
 from devstack.errors import StackError
 from devstack.jars import Progress, class_path, lock_of
+from devstack.lake import jobs as lake
 from devstack.model import SERVERS, SERVICES, Endpoints, ServiceSpec, State, Wanted, read_state, read_wanted, write
 from devstack.paths import StackPaths
 from devstack.processes import ProcessId, end_groups, spawn
@@ -66,6 +67,9 @@ class Stack:
         for server in servers:
             if server in ("kafka", "s3proxy"):
                 class_path(lock_of(server), cache_dir(), fetching)  # fetched here, where a user sees the progress
+        if any(spec.environment == "lake" for spec in services):
+            lake.python()
+            lake.jars(fetching)
         asked = Wanted(
             revision=0,
             domains=tuple(map(str, domains)),

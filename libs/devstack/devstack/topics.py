@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from dataforge import alerts, control
+from dataforge import alerts, control, corrections
 from dataforge.contracts.model import Domain
 from dataforge.errors import DataForgeError
 from dataforge.stream.records import JUDGED_MAX_BYTES, RAW_MAX_BYTES
@@ -36,7 +36,7 @@ def of_domain(domain: Domain) -> list[TopicSpec]:
 
 
 def platform() -> list[TopicSpec]:
-    kept = {alerts.TOPIC: _MONTH_MS, "corrections.v1": _MONTH_MS, control.TOPIC: _FOR_EVER}
+    kept = {alerts.TOPIC: _MONTH_MS, corrections.TOPIC: _MONTH_MS, control.TOPIC: _FOR_EVER}
     return [TopicSpec(name, 1, retention_ms=retention_ms) for name, retention_ms in kept.items()]
 
 

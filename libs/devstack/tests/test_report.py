@@ -2,8 +2,10 @@
 
 from typing import Any
 
+import msgspec
 import pytest
 
+from devstack.demo.lake import LakeReport, contradictions
 from devstack.demo.report import disagreements, identities
 from devstack.oracle.compare import Comparison
 
@@ -34,6 +36,17 @@ def test_nothing_is_wrong_where_all_add_up() -> None:
 )
 def test_every_imbalance_is_named(wrong: dict[str, Any]) -> None:
     assert identities(**(GOOD | wrong)) != []
+
+
+def test_a_lake_that_has_less_or_compares_otherwise_is_named() -> None:
+    lake = LakeReport(
+        streamed=5, rows={"bronze": 10}, compared=9, equal=8, corrected=0, explained=1, unexplained=0, first=[],
+        elapsed_s=1.0,
+    )  # fmt: skip
+    assert contradictions(lake, 10) == []
+    assert contradictions(lake, 11) == ["does not hold: received 11 = rows of bronze 10"]
+    assert len(contradictions(msgspec.structs.replace(lake, unexplained=1), 10)) == 1
+    assert len(contradictions(msgspec.structs.replace(lake, compared=0), 10)) == 1
 
 
 def test_windows_that_differ_or_are_absent_are_named() -> None:

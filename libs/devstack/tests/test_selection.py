@@ -2,7 +2,7 @@ import pytest
 
 from devstack.commands.up import headline, select
 from devstack.errors import UsageError
-from devstack.model import SERVERS, SERVICES, Wanted
+from devstack.model import LAKE, SERVERS, SERVICES, Wanted
 
 
 def names(specs: object) -> list[str]:
@@ -31,6 +31,15 @@ def test_only_what_is_named_runs():
     chosen = select(None, ["servers", "aggregator"], ["aggregator=3"])
     assert chosen.servers == SERVERS
     assert [(s.name, s.instances) for s in chosen.services] == [("aggregator", 3)]
+
+
+def test_the_lake_runs_where_it_is_asked_for_and_is_kept():
+    chosen = select(None, [], [], ["lake"])
+    assert chosen.services == (*SERVICES, LAKE)
+    assert select(Wanted(1, services=chosen.services), [], []).services == chosen.services
+    assert names(select(None, ["servers"], [], ["lake"]).services) == ["lake"]
+    with pytest.raises(UsageError, match="--with takes lake, not 'lakes'"):
+        select(None, [], [], ["lakes"])
 
 
 def test_a_running_stack_keeps_what_it_has():

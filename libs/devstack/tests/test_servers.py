@@ -1,4 +1,4 @@
-"""The three real servers: killed, started again, with their data, on their ports."""
+"""The real servers: killed, started again, with their data, on their ports."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -69,6 +69,18 @@ async def test_valkey_keeps_acknowledged_writes_and_never_evicts(servers: Embedd
     again(servers, "valkey")
     async with Redis.from_url(servers.endpoints.redis_url) as client:
         assert await client.get("kept") == b"1"
+
+
+async def test_the_cache_drops_what_was_not_asked_for_lately_and_starts_empty(servers: EmbeddedServers):
+    assert servers.endpoints.cache_url != servers.endpoints.redis_url
+    async with Redis.from_url(servers.endpoints.cache_url) as client:
+        for number in range(80):
+            await client.set(str(number), b"x" * 2**20)
+        assert 0 < await client.dbsize() < 80
+        assert await client.get("79") is not None
+    again(servers, "valkey-cache")
+    async with Redis.from_url(servers.endpoints.cache_url) as client:
+        assert await client.dbsize() == 0
 
 
 def s3(reach: Endpoints, *, secret: str = "") -> Any:

@@ -113,6 +113,7 @@ def test_another_instance_leaves_the_first_undisturbed(stack: Stack, tmp_path: P
     assert "DATAFORGE_INSTANCE=worker-2" in environment
     assert f"DATAFORGE_ADMIN_PORT={scaled.program('worker-2').ports['admin']}" in environment
     assert f"DATAFORGE_REDIS_URL={scaled.endpoints.redis_url}" in environment
+    assert f"DATAFORGE_LAKE_CATALOG={tmp_path / 'lake' / 'catalog.db'}" in environment
 
 
 def test_a_service_that_cannot_start_says_why_and_leaves_nothing(tmp_path: Path, watch: Any):

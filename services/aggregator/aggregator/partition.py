@@ -18,12 +18,12 @@ from dataforge.stream.work import Log
 
 from aggregator.compile import Compiled
 from aggregator.fold import Fold
+from aggregator.owner import IDLE_CHECK_S, demand_owner
 from aggregator.snapshot import drain, restore, settlement
 from aggregator.windows import Windows
 
 logger = logging.getLogger(__name__)
 
-IDLE_CHECK_S = 1.0
 REST = 4
 """A partition folds at least this many times as long as a commit takes: commits never take most of its time. The
 shorter of the last two counts: one that waited for a store that was away says nothing about what commits cost.
@@ -136,7 +136,8 @@ class AggregatorPartition:
             if self._clock() >= self._due:
                 await self._commit()
         elif self._clock() >= self._checked + IDLE_CHECK_S:
-            await self._check_still_owner()
+            self._checked = self._clock()
+            await demand_owner(self._store, self._compiled.name, self._tp.partition, self._claim, self._committed)
             if self._checked >= self._accepted + self._pace.idle_after_s:
                 await self._settle()
 
@@ -194,16 +195,6 @@ class AggregatorPartition:
             labels.overflowed = 0
         metrics.WATERMARK_MS.labels(*self._tp).set(self._fold.watermark)
         metrics.WINDOWS.labels(*self._tp).set(self._windows.open)
-
-    async def _check_still_owner(self) -> None:
-        """A zombie without input, or an owner whose store was rolled back, would notice nothing otherwise."""
-        self._checked = self._clock()
-        claim, position = await self._store.owner(self._compiled.name, self._tp.partition)
-        if (claim, position) != (self._claim, self._committed):
-            raise Superseded(
-                f"{self._compiled.name}/{self._tp.partition}: the store is at {position}, this worker at "
-                f"{self._committed}: another worker took the partition, or the store was rolled back"
-            )
 
     async def _settle(self) -> None:
         """Let the others' windows settle without this idle partition. Display only: what fails is tried again."""

@@ -30,12 +30,16 @@ async def main(stop: asyncio.Event, settings: ApiSettings) -> None:
     # Only now: clients of Kafka and of object stores take long to load, and unusable settings are told before.
     from query_api.app import build
     from query_api.outside import outside
+    from query_api.query.wiring import asking
 
-    domains, state = load_domains(settings.domain_folders), RedisState(settings.redis_url)
-    async with outside(settings, domains, state) as (observer, watch, past):
+    domains, state = load_domains(settings.domain_folders, queries=True), RedisState(settings.redis_url)
+    async with (
+        outside(settings, domains, state) as (observer, watch, past, reports),
+        asking(settings, domains) as asker,
+    ):
         server = Server(
             uvicorn.Config(
-                build(settings, domains, state, observer, watch, past),
+                build(settings, domains, state, observer, watch, past, reports, asker),
                 host=settings.host,
                 port=settings.port,
                 ws="none",  # an upgrade is answered by 426, not taken

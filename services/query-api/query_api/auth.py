@@ -1,4 +1,6 @@
-"""Who may ask: bearers of the API token. Guards are coroutines: FastAPI would run functions in threads."""
+"""Who may ask: bearers of a token, analysts more than others. Guards are coroutines: FastAPI would run functions in
+threads.
+"""
 
 import hmac
 from collections.abc import Awaitable, Callable
@@ -14,19 +16,33 @@ _bearer = HTTPBearer(auto_error=False, description="The platform's API token (DA
 _HINT = "send the header `Authorization: Bearer <token>`; `dataforge up` prints the token"
 
 
-def bearer(token: str | None) -> Guard:
-    """A dependency that lets only bearers of the token pass; everybody where there is none."""
+def bearer(token: str | None, analyst: str | None = None) -> Guard:
+    """A dependency that lets only bearers of one of the tokens pass; everybody where `token` is none."""
 
-    async def check(credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)]) -> None:
-        if token is None:
-            return
+    async def check(
+        request: Request, credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)]
+    ) -> None:
         given = credentials.credentials if credentials else ""
-        # In constant time: how long a refusal takes must not tell how much of a guess was right.
-        if not hmac.compare_digest(given.encode(), token.encode()):
+        request.state.analyst = _is(given, analyst)
+        if token is not None and not (_is(given, token) or request.state.analyst):
             said = "this token is not valid" if credentials else "this needs a token"
             raise ApiError(401, "unauthorized", said, _HINT, {"WWW-Authenticate": "Bearer"})
 
     return check
+
+
+def demand_analyst(request: Request) -> None:
+    """*Raises* `ApiError` where whoever `bearer` let pass is no analyst."""
+    if not request.state.analyst:
+        hint = (
+            "send an analyst's token (DATAFORGE_ANALYST_TOKEN), or ask one of the queries of GET /queries by its name"
+        )
+        raise ApiError(403, "forbidden", "SQL of one's own is for analysts", hint)
+
+
+def _is(given: str, token: str | None) -> bool:
+    """In constant time: how long a refusal takes must not tell how much of a guess was right."""
+    return token is not None and hmac.compare_digest(given.encode(), token.encode())
 
 
 def no_upgrade(ws_url: str) -> Guard:

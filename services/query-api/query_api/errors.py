@@ -16,7 +16,7 @@ from query_api.schemas import Problem
 
 logger = logging.getLogger(__name__)
 
-_NOT_FOUND = {"unknown_domain", "unknown_event", "unknown_metric"}
+_NOT_FOUND = {"unknown_domain", "unknown_event", "unknown_metric", "unknown_query"}
 
 
 class ApiError(Exception):

@@ -19,7 +19,7 @@ from dataforge.state.model import PartitionRead
 from query_api.auth import Guard
 from query_api.errors import ApiError, documented
 from query_api.page import Cursor, fingerprint, page, state_of
-from query_api.reads import Reader
+from query_api.reads import Reader, Reads
 from query_api.schemas import CatalogueAnswer, RowsAnswer
 
 _FOREVER_MS = 2**53
@@ -54,6 +54,7 @@ _EXAMPLE = {
             "value": 184,
             "status": "provisional",
             "revision": 0,
+            "corrected": False,
         }
     ],
     "next_cursor": "WzE3NjcyNjQsNDcxMSwxNzY3NjA3MjAwMDAwLFtdXQ==",
@@ -131,9 +132,8 @@ def router(catalogue: Catalogue, reader: Reader, ws_url: str, guards: Sequence[G
             from_ms = start_ms if selection.rolling or after is None else max(start_ms, after.start_ms)
             reads = await reader.windows(selection, from_ms, end_ms)
         work = partial(_body, selection, reads, limit, question, after, end_ms)
-        stored = sum(len(labels) for read in reads for labels in read.windows.values())
         few = _FEW_SKETCHES if selection.view.metric.measure.kind.sketched else _FEW_ROWS
-        body, following = work() if stored <= few else await asyncio.to_thread(work)
+        body, following = work() if reads.stored <= few else await asyncio.to_thread(work)
         if following:
             reader.keep(following, reads)
         return _answer(body)
@@ -142,11 +142,13 @@ def router(catalogue: Catalogue, reader: Reader, ws_url: str, guards: Sequence[G
 
 
 def _body(
-    selection: Selection, reads: list[PartitionRead], limit: int, question: int, after: Cursor | None, end_ms: int
+    selection: Selection, reads: Reads, limit: int, question: int, after: Cursor | None, end_ms: int
 ) -> tuple[bytes, str | None]:
     if selection.rolling:
-        lateness_ms = selection.event.lateness_ms
-        rows = rolling_rows(selection.view, selection.rolling, reads, end_ms, lateness_ms, selection.wanted)
+        lateness_ms, (partitions, overlay) = selection.event.lateness_ms, reads
+        rows = rolling_rows(
+            selection.view, selection.rolling, partitions, end_ms, lateness_ms, selection.wanted, overlay.windows
+        )
         rows = [row for row in rows if after is None or row.labels > after.labels]
         last = rows[limit - 1] if len(rows) > limit else None
         rows = rows[:limit]
@@ -154,7 +156,7 @@ def _body(
     else:
         rows, following = page(selection, reads, limit, question, after)
     text = following.text() if following else None
-    return _json.encode(rows_answer(selection, reads, rows, text)), text
+    return _json.encode(rows_answer(selection, reads.partitions, rows, text)), text
 
 
 def rows_answer(
@@ -182,6 +184,7 @@ def rows_answer(
                 "value": row.value,
                 "status": row.status,
                 "revision": row.revision,
+                "corrected": row.corrected,
             }
             for row in rows
         ],

@@ -14,6 +14,7 @@ from dataforge.storage.history import LandedHistory
 from dataforge.storage.s3 import S3Store
 from dataforge.stream.kafka_log import KafkaLog
 
+from query_api.quality import Newest
 from query_api.receipt.past import Past
 from query_api.settings import ApiSettings
 
@@ -24,8 +25,8 @@ STORE_ANSWER_S = 3.0
 @asynccontextmanager
 async def outside(
     settings: ApiSettings, domains: Sequence[Domain], state: RedisState
-) -> AsyncIterator[tuple[Observer, LedgerWatch, Past]]:
-    """Readers for the ledger and for receipts; the watch looks on until the end."""
+) -> AsyncIterator[tuple[Observer, LedgerWatch, Past, Newest]]:
+    """Readers for the ledger, for receipts and for the lake's reports; the watch looks on until the end."""
     store = S3Store(
         settings.s3_bucket,
         endpoint=settings.s3_endpoint,
@@ -42,7 +43,7 @@ async def outside(
     await store.open()
     looking = asyncio.create_task(watch.run())
     try:
-        yield observer, watch, Past(log, LandedHistory(store))
+        yield observer, watch, Past(log, LandedHistory(store)), Newest(store)
     finally:
         looking.cancel()
         with suppress(asyncio.CancelledError):

@@ -1,15 +1,17 @@
 """Rows into pages, and where the next one begins. Pure."""
 
 import base64
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import NamedTuple
 from zlib import crc32
 
 import msgspec
 
 from dataforge.kpi.catalogue import Selection
+from dataforge.kpi.overlay import UNCORRECTED
 from dataforge.kpi.query import KpiRow, window_rows
-from dataforge.state.model import PartitionRead
+
+from query_api.reads import Reads
 
 
 class Cursor(NamedTuple):
@@ -42,11 +44,11 @@ def fingerprint(selection: Selection, from_ms: int, to_ms: int) -> int:
     return crc32(repr((*selection.key[:-1], where, from_ms, to_ms)).encode())
 
 
-def state_of(reads: Sequence[PartitionRead]) -> int:
-    return crc32(repr([(read.position, read.claim) for read in reads]).encode())
+def state_of(reads: Reads) -> int:
+    return crc32(repr([(read.position, read.claim) for read in (*reads.partitions, reads.overlay)]).encode())
 
 
-def page(selection: Selection, reads: Sequence[PartitionRead], limit: int, question: int, after: Cursor | None) -> Page:
+def page(selection: Selection, reads: Reads, limit: int, question: int, after: Cursor | None) -> Page:
     """The first `limit` rows after a cursor; merges no window that it does not need."""
     rows: list[KpiRow] = []
     for row in _rows(selection, reads, after):
@@ -57,15 +59,17 @@ def page(selection: Selection, reads: Sequence[PartitionRead], limit: int, quest
     return Page(rows, None)
 
 
-def _rows(selection: Selection, reads: Sequence[PartitionRead], after: Cursor | None) -> Iterator[KpiRow]:
+def _rows(selection: Selection, reads: Reads, after: Cursor | None) -> Iterator[KpiRow]:
     size_ms, event = selection.size_ms, selection.event
-    newest = max((read.watermark for read in reads), default=0)
-    for start in sorted({start for read in reads for start in read.windows}):
+    partitions, corrected = reads.partitions, reads.overlay.windows
+    newest = max((read.watermark for read in partitions), default=0)
+    for start in sorted({start for read in (*partitions, reads.overlay) for start in read.windows}):
         if start + size_ms + event.ttl_ms <= newest:
             continue  # one partition may have dropped its share by now: half a window is no window
         if after and start < after.start_ms:
             continue
-        of_window = [read._replace(windows={start: read.windows.get(start, {})}) for read in reads]
-        for row in window_rows(selection.view, size_ms, of_window, event.lateness_ms, selection.wanted):
+        of_window = [read._replace(windows={start: read.windows.get(start, {})}) for read in partitions]
+        overlay = {start: corrected[start]} if start in corrected else UNCORRECTED
+        for row in window_rows(selection.view, size_ms, of_window, event.lateness_ms, selection.wanted, overlay):
             if after is None or (row.start_ms, row.labels) > (after.start_ms, after.labels):
                 yield row

@@ -1,6 +1,6 @@
 """What the API answers, as its OpenAPI describes it. Rows are encoded past pydantic; tests hold the two equal."""
 
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -91,7 +91,11 @@ class KpiRowAnswer(Model):
         "one that wakes may still change it. `final`: sealed in every partition by its own log. Only ever forward"
     )
     revision: int = Field(
-        description="How many events changed the row after its window had ended, by the time of their partition"
+        description="How many events changed the row after its window had ended, by the time of their partition; a "
+        "correction from the lake adds one"
+    )
+    corrected: bool = Field(
+        description="The lake has replaced the row, or a pane of it: late events and far repeats are made good in it"
     )
 
 
@@ -261,3 +265,102 @@ class Pipeline(Model):
 
 class PipelinesAnswer(Model):
     pipelines: list[Pipeline]
+
+
+class QueryParameter(Model):
+    name: str
+    type: Literal["date", "timestamp", "integer", "number", "text", "enum"]
+    many: bool = Field(description="A list of these")
+    required: bool
+    default: Any = Field(description="Where it is left out; null: no value")
+    form: str = Field(
+        description="What it must be, in words", examples=["a whole number of at most 64 bits at least 1"]
+    )
+    allowed: list[str] = Field(description="Of an enum")
+    description: str
+
+
+class QueryInfo(Model):
+    domain: str
+    name: str
+    description: str
+    max_rows: int
+    parameters: list[QueryParameter]
+
+
+class QueriesAnswer(Model):
+    queries: list[QueryInfo]
+
+
+class QueryRequest(Model):
+    """Either `query`, with its `parameters`, or `sql`."""
+
+    domain: str | None = Field(default=None, description="May be left out where there is only one")
+    query: str | None = Field(
+        default=None, description="Name of one of the domain's queries", examples=["top_products"]
+    )
+    parameters: dict[str, Any] = Field(
+        default={}, description="Values by name", examples=[{"since": "2026-01-05", "until": "2026-01-06"}]
+    )
+    sql: str | None = Field(
+        default=None,
+        description="One SELECT in Athena's dialect over bronze.<event>, silver.<event>, gold.<event>; for analysts",
+        examples=["SELECT count(*) FROM silver.purchase"],
+    )
+    limit: int | None = Field(default=None, ge=1, description="Most rows; never more than the query or the API allows")
+
+
+class QueryColumn(Model):
+    name: str
+    type: str = Field(description="As Athena writes it", examples=["decimal(38,2)"])
+
+
+class QuerySnapshot(Model):
+    snapshot: str = Field(description="Of the Iceberg table")
+    at: str
+
+
+class QueryAnswer(Model):
+    domain: str
+    query: str = Field(description="Its name; `ad hoc` for SQL of one's own")
+    elapsed_ms: float
+    cached: bool = Field(description="The answer was kept from before")
+    columns: list[QueryColumn]
+    rows: list[list[Any]]
+    truncated: bool = Field(description="There are more rows than are answered")
+    snapshots: dict[str, QuerySnapshot] = Field(description="What of each table the answer is about")
+
+
+class QualityFinding(Model):
+    name: str = Field(description="Of the rule or expectation in quality.yaml")
+    kind: str = Field(examples=["rule", "completeness", "drift"])
+    severity: Literal["fail", "warn"]
+    status: Literal["passed", "failed", "unknown"] = Field(description="unknown: there was too little to tell by")
+    observed: float | None = Field(
+        description="The number that is held against the limits; a share, where rows are told"
+    )
+    at_least: float | None
+    at_most: float | None
+    rows: int = Field(description="Events it was asked of")
+    failed: int | None = Field(description="Those that do not meet it, where each does or does not by itself")
+    why: str
+
+
+class QualityReport(Model):
+    at: str
+    snapshot: str = Field(description="Of the Iceberg table; text, for it has more digits than a JavaScript number")
+    rows: int = Field(description="Events that were looked at")
+    failed: int = Field(description="Findings that failed, whatever their severity")
+    findings: list[QualityFinding]
+
+
+class EventQuality(Model):
+    event: str
+    gate: QualityReport | None = Field(description="Of the newest write to silver: its rows; null: there is none yet")
+    suite: QualityReport | None = Field(description="Of the newest look at the last days; null: there was none yet")
+
+
+class QualityAnswer(Model):
+    domain: str
+    passed: bool = Field(description="Nothing of severity `fail` failed. True also where nothing was looked at yet")
+    events: list[EventQuality]

@@ -17,7 +17,7 @@ from dataforge.storage.chain import Chain
 from dataforge.storage.landing_file import describe, encode
 from dataforge.storage.memory import MemoryStore
 from dataforge.stream.records import LogRecord
-from dataforge.testing.kpis import KpiWriter, sale, sample_domain
+from dataforge.testing.kpis import KpiWriter, OverlayWriter, correction, sale, sample_domain
 
 from query_api import schemas
 from query_api.app import build
@@ -124,6 +124,41 @@ async def test_a_window_settles_without_idle_partitions_and_is_final_once_every_
     assert await shown() == (["settled", "provisional"], [False, True])
     await writers[1].write([sale(T0 + 15_000)])
     assert await shown() == (["final", "provisional"], [False, False])
+
+
+async def test_what_the_lake_has_corrected_is_shown_and_says_so(
+    api: httpx.AsyncClient, state: MemoryState, writers: list[KpiWriter]
+):
+    view, name = plan(DOMAIN.events[0]).view("revenue", ("store",)), DOMAIN.events[0].contract.name
+    await writers[0].write([sale(T0, "1", cents=250), sale(T0, "2", cents=100)])
+    await writers[1].write([sale(T0, "1", cents=5)])
+    question = {"metric": "revenue", "by": "store", "window": "10s"}
+    rolling = {"metric": "revenue", "by": "store", "window": "rolling:1m", "at": T0 + 60_000}
+
+    async def shown(**asked: Any) -> list[tuple[Any, ...]]:
+        found = schemas.RowsAnswer.model_validate(await get(api, **asked))
+        assert found.partitions.keys() == {"0", "1"}
+        return [(r.start[14:19], r.labels["store"], r.value, r.revision, r.corrected) for r in found.rows]
+
+    before = [("13:00", "1", 2.55, 0, False), ("13:00", "2", 1.0, 0, False)]
+    assert await shown(**question) == await shown(**rolling) == before
+    overlay = OverlayWriter(state)
+    await overlay.open()
+    await overlay.write(
+        correction(name, view, 10_000, T0, ("1",), 300),
+        correction(name, view, 10_000, T0, ("2",)),
+        correction(name, view, 10_000, T0 - 10_000, ("3",), 7),
+    )
+    corrected = [("12:50", "3", 0.07, 1, True), ("13:00", "1", 3.0, 1, True)]
+    assert await shown(**question) == corrected
+    assert await shown(**rolling) == corrected[1:]
+    assert await shown(**question, where="store:3") == corrected[:1]
+    assert await shown(**question | {"window": "1m"}) == [("13:00", "1", 2.55, 0, False), ("13:00", "2", 1.0, 0, False)]
+    first = await get(api, **question, limit=1)
+    await overlay.write(correction(name, view, 10_000, T0, ("1",), 400, revision=2))
+    [second] = (await get(api, **question, limit=1, cursor=first["next_cursor"]))["rows"]
+    assert second["value"] == 3.0, "a walk shows one instant"
+    assert (await shown(**question))[1] == ("13:00", "1", 4.0, 2, True)
 
 
 @pytest.mark.parametrize("metric", ["customers", "amounts", "top_stores", "price", "largest"])

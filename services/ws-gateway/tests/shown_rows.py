@@ -5,13 +5,16 @@ from typing import Any
 
 from dataforge.kpi.catalogue import Selection
 from dataforge.kpi.instants import instant
+from dataforge.kpi.overlay import UNCORRECTED, Overlay
 from dataforge.kpi.query import KpiRow, rolling_rows, window_rows
 from dataforge.state.model import PartitionRead
 
 from devstack.oracle.live import Cell, cell
 
 
-def shown_rows(selection: Selection, limit: int, reads: Sequence[PartitionRead]) -> dict[Cell, dict[str, Any]]:
+def shown_rows(
+    selection: Selection, limit: int, reads: Sequence[PartitionRead], overlay: Overlay = UNCORRECTED
+) -> dict[Cell, dict[str, Any]]:
     """The newest `limit` windows, back from the newest watermark. Nothing may have expired."""
     lateness_ms, step = selection.event.lateness_ms, selection.step_ms
     newest = max(r.watermark for r in reads)
@@ -19,10 +22,10 @@ def shown_rows(selection: Selection, limit: int, reads: Sequence[PartitionRead])
     floor = top - (limit - 1) * step
     found: list[KpiRow] = []
     if selection.rolling is None:
-        found = window_rows(selection.view, selection.size_ms, reads, lateness_ms, selection.wanted)
+        found = window_rows(selection.view, selection.size_ms, reads, lateness_ms, selection.wanted, overlay)
     elif newest:
         for end in range(floor, top + 1, step):
-            found += rolling_rows(selection.view, selection.rolling, reads, end, lateness_ms, selection.wanted)
+            found += rolling_rows(selection.view, selection.rolling, reads, end, lateness_ms, selection.wanted, overlay)
     rows = [
         {
             "start": instant(r.start_ms),
@@ -31,8 +34,9 @@ def shown_rows(selection: Selection, limit: int, reads: Sequence[PartitionRead])
             "value": r.value,
             "status": r.status,
             "revision": r.revision,
+            **({"corrected": True} if r.corrected else {}),
         }
         for r in found
-        if r.end_ms >= floor
+        if newest and r.end_ms >= floor
     ]
     return {cell(row): row for row in rows}

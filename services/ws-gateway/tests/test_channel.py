@@ -7,16 +7,19 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from dataforge.corrections import OVERLAY, Correction, overlay_table
 from dataforge.kpi.catalogue import Catalogue, Selection
+from dataforge.kpi.columns import ALGEBRA, ColumnKind
 from dataforge.kpi.instants import instant
-from dataforge.kpi.query import rolling_rows, window_rows
 from dataforge.state.memory import MemoryState
-from dataforge.state.model import window_key
-from dataforge.testing.kpis import KpiWriter, sale, sample_domain
+from dataforge.state.model import PartitionRead, window_key
+from dataforge.testing.kpis import KpiWriter, OverlayWriter, correction, sale, sample_domain
 
+from shown_rows import shown_rows
 from ws_gateway.backlog import merged
 from ws_gateway.channel import Change, Channel
 from ws_gateway.partition import Disconnected
+from ws_gateway.place import CORRECTIONS, Token
 
 T0 = 1_700_000_000_000 // 60_000 * 60_000
 DOMAIN = sample_domain()
@@ -38,16 +41,21 @@ class Log:
     def __init__(self) -> None:
         self.state = MemoryState()
         self.writers = [KpiWriter(self.state, DOMAIN, p) for p in range(2)]
-        self._seen = {(NAME, p): "0-0" for p in range(2)}
+        self.overlay = OverlayWriter(self.state)
+        self._seen = {OVERLAY: "0-0", **{(NAME, p): "0-0" for p in range(2)}}
 
     async def open(self) -> "Log":
-        for writer in self.writers:
+        for writer in (*self.writers, self.overlay):
             await writer.open()
         return self
 
     async def reads(self, selection: Selection) -> list[Any]:
         table, step = selection.view.table.id, selection.step_ms
         return [await self.state.read(NAME, p, table, step, 0, 2**53) for p in range(2)]
+
+    async def corrections(self, selection: Selection) -> PartitionRead:
+        table, step = overlay_table(NAME, selection.view.table.id), selection.step_ms
+        return (await self.state.read(*OVERLAY, table, step, 0, 2**53))._replace(partition=CORRECTIONS)
 
     async def tell(self, channel: Channel) -> None:
         for (name, partition), entries in await self.state.feed(self._seen, 1):
@@ -56,28 +64,13 @@ class Log:
             for entry in entries:
                 commit.append(entry)
                 if entry.last:
-                    channel.apply(partition, commit)
+                    channel.apply(CORRECTIONS if (name, partition) == OVERLAY else partition, commit)
                     commit = []
 
     async def expected(self, selection: Selection) -> list[dict[str, Any]]:
-        reads = await self.reads(selection)
-        lateness_ms = selection.event.lateness_ms
-        if selection.rolling:
-            at = max(r.watermark for r in reads) // selection.step_ms * selection.step_ms + selection.step_ms
-            found = rolling_rows(selection.view, selection.rolling, reads, at, lateness_ms, selection.wanted)
-        else:
-            found = window_rows(selection.view, selection.size_ms, reads, lateness_ms, selection.wanted)
-        return [
-            {
-                "start": instant(r.start_ms),
-                "end": instant(r.end_ms),
-                "labels": dict(zip(selection.view.by, r.labels, strict=True)),
-                "value": r.value,
-                "status": r.status,
-                "revision": r.revision,
-            }
-            for r in found
-        ]
+        overlay = (await self.corrections(selection)).windows
+        limit = 1 if selection.rolling else 60
+        return list(shown_rows(selection, limit, await self.reads(selection), overlay).values())
 
 
 events = st.lists(
@@ -90,6 +83,22 @@ events = st.lists(
     ),
     max_size=6,
 )
+corrected = st.builds(
+    lambda store, at, revision, cents: (store, T0 + at * 10_000, revision, cents),
+    st.sampled_from(["1", "2", "4"]), st.integers(0, 9), st.integers(1, 3), st.none() | st.integers(0, 900),
+)  # fmt: skip
+
+
+def correct(selection: Selection, store: str, start_ms: int, revision: int, cents: int | None) -> Correction:
+    view, size_ms = selection.view, selection.step_ms
+    kinds = [view.table.columns[at - 1].kind for at in view.columns]
+    stored = [cents if kind in EXACT else ALGEBRA[kind].store(ALGEBRA[kind].held()) for kind in kinds]
+    labels = (store,) if view.by else ()
+    said = () if cents is None else stored
+    return correction(NAME, view, size_ms, start_ms // size_ms * size_ms, labels, *said, revision=revision)
+
+
+EXACT = (ColumnKind.SUM, ColumnKind.COUNT, ColumnKind.MAX)
 SELECTIONS = [
     select(),
     select(by=()),
@@ -107,28 +116,33 @@ SELECTIONS = [
 @settings(max_examples=40)
 @given(
     st.sampled_from(SELECTIONS),
-    st.lists(st.tuples(st.sampled_from(["write 0", "write 1", "tell", "advance", "read"]), events), max_size=12),
+    st.lists(
+        st.tuples(st.sampled_from(["write 0", "write 1", "correct", "tell", "advance", "read"]), events, corrected),
+        max_size=14,
+    ),
 )
 async def test_any_mix_of_snapshots_and_commits_shows_the_state(selection: Selection, steps: list[Any]):
     log = await Log().open()
     channel = Channel(selection, 1, 1 if selection.rolling else 60)
-    for step, batch in steps:
+    for step, batch, of_cell in steps:
         if step.startswith("write"):
             await log.writers[int(step[-1])].write(batch, entries=1 + len(batch) % 2)
+        elif step == "correct":
+            await log.overlay.write(correct(selection, *of_cell))
         elif step == "tell":
             await log.tell(channel)
         elif step == "advance":
             channel.advance()
         else:
-            channel.load(await log.reads(selection))
+            channel.load([*await log.reads(selection), await log.corrections(selection)])
     await log.tell(channel)
     channel.advance()
     assert rows(channel) == await log.expected(selection)
 
 
 @settings(max_examples=40)
-@given(st.lists(st.tuples(st.integers(0, 1), st.booleans(), events), max_size=10), st.data())
-async def test_conflated_changes_bring_a_slow_client_to_the_same_rows(steps: list[Any], data: st.DataObject):
+@given(st.lists(st.tuples(st.integers(0, 2), st.booleans(), events, corrected), max_size=10))
+async def test_conflated_changes_bring_a_slow_client_to_the_same_rows(steps: list[Any]):
     log = await Log().open()
     channel = Channel(select(), 1, 3)
     channel.advance()
@@ -144,8 +158,11 @@ async def test_conflated_changes_bring_a_slow_client_to_the_same_rows(steps: lis
         wanted = channel.shown.keys() if change.reset else change.cells
         seen.update({cell: bytes(channel.shown[cell]) for cell in wanted if cell in channel.shown})
 
-    for partition, reads, batch in steps:
-        await log.writers[partition].write(batch)
+    for partition, reads, batch, of_cell in steps:
+        if partition == 2:
+            await log.overlay.write(correct(channel.selection, *of_cell))
+        else:
+            await log.writers[partition].write(batch)
         await log.tell(channel)
         change = channel.advance()
         show(fast, change)
@@ -168,6 +185,25 @@ async def test_only_changed_rows_are_said():
     change = channel.advance()
     assert [json.loads(bytes(r))["labels"] for r in channel.rows(change.cells)] == [{"store": "2"}]
     assert not change.reset
+
+
+async def test_a_row_that_a_correction_takes_away_leaves_the_screen_and_the_others_stay():
+    log = await Log().open()
+    channel = Channel(select(), 1, 60)
+    await log.writers[0].write([sale(T0, "1"), sale(T0, "2"), sale(T0 + 10_000, "1")])
+    await log.tell(channel)
+    channel.advance()
+    before = channel.at
+    await log.overlay.write(correct(channel.selection, "2", T0, 1, None))
+    await log.tell(channel)
+    change = channel.advance()
+    kind, frame = channel.frame(change)
+    said = json.loads(frame)
+    assert (kind, said["gone"]) == ("delta", [instant(T0)])
+    assert [row["labels"]["store"] for row in said["rows"]] == ["1"], "of this window alone"
+    again = json.loads(channel.frame(channel.missed(Token(channel.fingerprint, before)))[1])
+    assert (again["gone"], again["rows"]) == (said["gone"], said["rows"]), "for those who were away"
+    assert said["next"] == {"0": 3, "1": 0}
 
 
 async def test_windows_behind_the_limit_are_gone():

@@ -25,7 +25,7 @@ from dataforge.testing.kpis import KpiWriter
 
 from devstack.oracle.live import LiveView
 from shown_rows import shown_rows
-from ws_gateway.place import order_of, token_from
+from ws_gateway.place import CORRECTIONS, order_of, token_from
 
 pytestmark = [pytest.mark.integration, pytest.mark.slow, pytest.mark.timeout(1_800)]
 
@@ -154,7 +154,7 @@ async def replaying(state: RedisState) -> AsyncIterator[Replay]:
 
 def places_of(view: LiveView) -> dict[int, str]:
     assert view.screen.token is not None
-    return {p: at.cursor for p, at in token_from(view.screen.token).at.items()}
+    return {p: at.cursor for p, at in token_from(view.screen.token).at.items() if p != CORRECTIONS}
 
 
 async def current(view: LiveView) -> None:

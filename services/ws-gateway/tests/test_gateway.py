@@ -15,9 +15,10 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from dataforge.kpi.instants import instant
+from dataforge.kpi.plan import plan
 from dataforge.runtime import metrics
 from dataforge.state.memory import MemoryState
-from dataforge.testing.kpis import KpiWriter, sale, sample_domain
+from dataforge.testing.kpis import KpiWriter, OverlayWriter, correction, sale, sample_domain
 
 from ws_gateway import traces
 from ws_gateway.app import Gateway
@@ -108,6 +109,28 @@ async def test_snapshot_then_deltas_that_say_what_they_cover(state: MemoryState,
         assert (delta["type"], delta["next"], delta["gone"]) == ("delta", {"0": 1, "1": 2}, [])
         assert {r["labels"]["store"]: r["value"] for r in delta["rows"]} == {"1": 3.0, "2": 1.0}
         assert delta["token"] != first["token"]
+
+
+async def test_a_correction_reaches_who_is_connected_and_who_comes_back(state: MemoryState, writers: list[KpiWriter]):
+    view, name = plan(DOMAIN.events[0]).view("revenue", ("store",)), DOMAIN.events[0].contract.name
+    overlay = OverlayWriter(state)
+    await overlay.open()
+    await writers[0].write([sale(T0, "1", cents=250), sale(T0, "2")])
+    async with gateway(state) as url:
+        async with connected(url) as client:
+            await ask(client, SUBSCRIBE)
+            first = await receive(client)
+            assert "corrected" not in first["rows"][0]
+            await overlay.write(correction(name, view, 10_000, T0, ("1",), 300, revision=7))
+            delta = await receive(client)
+            assert (delta["type"], delta["next"]) == ("delta", first["next"])
+            [row] = delta["rows"]
+            assert (row["value"], row["revision"], row["corrected"]) == (3.0, 7, True)
+        await overlay.write(correction(name, view, 10_000, T0, ("2",)))
+        async with connected(url) as client:
+            await ask(client, SUBSCRIBE | {"since": first["token"]})
+            missed = await receive(client)
+            assert (missed["type"], missed["rows"], missed["gone"]) == ("delta", [row], [row["start"]])
 
 
 async def test_a_commit_that_changes_no_row_of_the_channel_still_moves_next(

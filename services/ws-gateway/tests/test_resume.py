@@ -11,16 +11,17 @@ from typing import Any
 from hypothesis import event, given, settings
 from hypothesis import strategies as st
 
+from dataforge.corrections import OVERLAY, overlay_table
 from dataforge.kpi.catalogue import Catalogue, Selection
 from dataforge.state.memory import MemoryState
 from dataforge.state.model import PartitionRead
-from dataforge.testing.kpis import KpiWriter, sale, sample_domain
+from dataforge.testing.kpis import KpiWriter, OverlayWriter, correction, sale, sample_domain
 
 from devstack.oracle.live import Screen
 from shown_rows import shown_rows
 from ws_gateway.feed import Follower
 from ws_gateway.hub import Hub
-from ws_gateway.place import At, token_from
+from ws_gateway.place import CORRECTIONS, At, source_of, token_from
 from ws_gateway.protocol import Resync, ServerMessage
 from ws_gateway.subscription import Subscription
 
@@ -45,12 +46,13 @@ class History:
         self._batches: list[list[list[Any]]] = [[] for _ in PARTITIONS]
         self._saved: list[tuple[Any, list[list[list[Any]]]]] = []
         self.writers = [KpiWriter(self.state, DOMAIN, p) for p in PARTITIONS]
+        self.overlay = OverlayWriter(self.state)
         self._reads: dict[tuple[int, str], PartitionRead] = {
-            (p, ""): PartitionRead(p, 0, 0, 0, "", "") for p in PARTITIONS
+            (p, ""): PartitionRead(p, 0, 0, 0, "", "") for p in (*PARTITIONS, CORRECTIONS)
         }
 
     async def open(self) -> "History":
-        for p in PARTITIONS:
+        for p in (*PARTITIONS, CORRECTIONS):
             await self.claim(p)
         self.save()
         return self
@@ -58,6 +60,11 @@ class History:
     async def claim(self, p: int) -> None:
         """A new owner, who is told nothing that the store does not know."""
         self._claims += 1
+        if p == CORRECTIONS:
+            self.overlay = OverlayWriter(self.state)
+            self.overlay.position = (await self.state.head(*OVERLAY)).position
+            await self.overlay.open(f"claim{self._claims}")
+            return
         aside, writer = MemoryState(), KpiWriter(self.state, DOMAIN, p)
         writer._state = aside
         await writer.open("aside")
@@ -76,9 +83,18 @@ class History:
         await self.writers[p].settle(self.writers[1 - p].watermark)
         await self._note(p)
 
+    async def correct(self, store: str, start_ms: int, revision: int, cents: int | None) -> None:
+        """None: the row is gone."""
+        view, size_ms = self.selection.view, self.selection.step_ms
+        label, stored = (store,) if view.by else (), () if cents is None else (cents,)
+        start_ms -= start_ms % size_ms
+        await self.overlay.write(correction(NAME, view, size_ms, start_ms, label, *stored, revision=revision))
+        await self._note(CORRECTIONS)
+
     async def _note(self, p: int) -> None:
-        selection = self.selection
-        read = await self.state.read(NAME, p, selection.view.table.id, selection.step_ms, 0, 2**53)
+        table, step_ms = self.selection.view.table.id, self.selection.step_ms
+        table = overlay_table(NAME, table) if p == CORRECTIONS else table
+        read = await self.state.read(*source_of(NAME, p), table, step_ms, 0, 2**53)
         self._reads[p, read.cursor] = read
 
     def save(self) -> None:
@@ -89,26 +105,28 @@ class History:
         snapshot, batches = self._saved[-1]
         self.state.roll_back(snapshot)
         self._batches = [list(b) for b in batches]
-        for p in PARTITIONS:
+        for p in (*PARTITIONS, CORRECTIONS):
             await self.claim(p)
 
     async def heads(self) -> dict[int, str]:
-        return {p: (await self.state.head(NAME, p)).cursor for p in PARTITIONS}
+        return {p: (await self.state.head(*source_of(NAME, p))).cursor for p in (*PARTITIONS, CORRECTIONS)}
 
     async def leads_on_from(self, places: dict[int, At]) -> bool:
         """The store's feeds tell everything after these places. Once they do not, they never do again."""
         for p, head in (await self.heads()).items():
-            cursor, after = places[p].cursor, await self.state.feed({(NAME, p): "0-0"}, 0)
+            cursor, after = places[p].cursor, await self.state.feed({source_of(NAME, p): "0-0"}, 0)
             if cursor != head and cursor not in [entry.prev for _, entries in after for entry in entries]:
                 return False
         return True
 
     def rows(self, places: dict[int, At]) -> dict[Any, Any]:
         """What must be on the screen there: worked out as the REST API does."""
-        return shown_rows(self.selection, self.limit, [self._reads[p, at.cursor] for p, at in places.items()])
+        reads = {p: self._reads[p, at.cursor] for p, at in places.items()}
+        overlay = reads.pop(CORRECTIONS).windows
+        return shown_rows(self.selection, self.limit, list(reads.values()), overlay)
 
     def next(self, places: dict[int, At]) -> dict[int, int]:
-        return {p: self._reads[p, at.cursor].next for p, at in places.items()}
+        return {p: self._reads[p, places[p].cursor].next for p in PARTITIONS}
 
 
 class Client:
@@ -166,7 +184,7 @@ class Client:
 @asynccontextmanager
 async def gateway(state: MemoryState) -> AsyncIterator[Hub]:
     hub = Hub(state, conflate_s=0)
-    follower = Follower(state, [(NAME, p) for p in PARTITIONS], hub, check_after_s=0.005)
+    follower = Follower(state, [*((NAME, p) for p in PARTITIONS), OVERLAY], hub, check_after_s=0.005)
     task = asyncio.create_task(follower.run())
     try:
         yield hub
@@ -198,16 +216,26 @@ batches = st.lists(
     max_size=5,
 )
 partition, one_of_three = st.sampled_from(PARTITIONS), st.integers(0, 2)
+cell = (
+    st.sampled_from("124"), st.integers(T0, T0 + 90_000), st.integers(1, 3), st.none() | st.integers(0, 10_000),
+)  # fmt: skip
 steps = st.one_of(
+    *[st.tuples(st.just("correct"), *cell)] * 2,
     st.tuples(st.just("write"), partition, batches),
     st.tuples(st.just("write"), partition, batches),
     st.tuples(st.just("settle"), partition),
-    st.tuples(st.just("claim"), partition),
+    st.tuples(st.just("claim"), partition | st.just(CORRECTIONS)),
     st.tuples(st.just("save")),
     st.tuples(st.just("roll back"), st.integers(0, 2)),
     st.tuples(st.just("cut"), one_of_three),
     st.tuples(st.just("connect"), one_of_three, st.booleans()),
     *[st.tuples(st.just("away"), one_of_three, partition, st.lists(batches, max_size=3), st.booleans())] * 4,
+    *[
+        st.tuples(
+            st.just("away"), one_of_three, st.just(CORRECTIONS), st.lists(st.tuples(*cell), max_size=3), st.booleans()
+        )
+    ]
+    * 2,
     st.tuples(st.just("slow"), one_of_three),
     st.tuples(st.just("read on"), one_of_three),
     st.tuples(st.just("restart")),
@@ -255,6 +283,8 @@ async def play(step: Any, history: History, clients: list[Client], hubs: tuple[H
     match step:
         case "write", p, batch:
             await history.write(p, batch)
+        case "correct", *cell:
+            await history.correct(*cell)
         case "settle", p:
             await history.settle(p)
         case "claim", p:
@@ -270,7 +300,7 @@ async def play(step: Any, history: History, clients: list[Client], hubs: tuple[H
         case "away", n, p, missed, other:
             clients[n].cut()
             for batch in missed:
-                await history.write(p, batch)
+                await (history.correct(*batch) if p == CORRECTIONS else history.write(p, batch))
             clients[n].connect(hubs[other])
             await play(("run", 80), history, clients, hubs)
         case "slow", n:

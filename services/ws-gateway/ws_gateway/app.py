@@ -1,4 +1,4 @@
-"""ws-gateway: update feeds of the partitions -> channels -> WebSocket clients.
+"""ws-gateway: update feeds of the partitions, and of what the lake corrected -> channels -> WebSocket clients.
 
 Guarantees: a client's rows are what the partitions' state says, absolute and in whole commits; every frame
 names what it covers (`next`, `token`); memory per client is bounded.
@@ -11,6 +11,7 @@ from itertools import count
 from typing import Any
 
 from dataforge.contracts.model import Domain
+from dataforge.corrections import OVERLAY
 from dataforge.kpi.catalogue import Catalogue
 from dataforge.state.store import StateReader
 
@@ -40,7 +41,7 @@ class Gateway:
             numbers=numbers,
         )
         self.ledgers = Ledgers(state, numbers, max_channels=settings.max_channels)
-        self.follower = Follower(state, catalogue.partitions(), self.hub)
+        self.follower = Follower(state, [*catalogue.partitions(), OVERLAY], self.hub)
         self.server = Server(
             self.hub,
             self.ledgers,

@@ -14,7 +14,7 @@ from dataforge.state.store import StateReader
 from ws_gateway.channel import Change, Channel
 from ws_gateway.feed import Away
 from ws_gateway.partition import Where
-from ws_gateway.place import At, Order, Token, order_of
+from ws_gateway.place import At, Order, Token, order_of, source_of
 
 logger = logging.getLogger(__name__)
 
@@ -100,17 +100,18 @@ class Arrivals:
                     try:
                         await self._recall_one(n, _cursor(token, n))
                     except Away as error:
-                        logger.warning("the feed of %s/%d cannot be read: %s", self._channel.selection.name, n, error)
+                        source = source_of(self._channel.selection.name, n)
+                        logger.warning("the feed of %s/%d cannot be read: %s", *source, error)
                         await asyncio.sleep(_RETRY_S)
                         return
 
     async def _recall_one(self, n: int, cursor: str) -> None:
-        name, part = self._channel.selection.name, self._channel.partitions[n]
+        source, part = source_of(self._channel.selection.name, n), self._channel.partitions[n]
         until, held, claims = part.since, cursor, list[tuple[Order, str]]()
         while held != until:
-            page = await self._state.feed_range(name, n, held.partition(" ")[0], until.partition(" ")[0])
+            page = await self._state.feed_range(*source, held.partition(" ")[0], until.partition(" ")[0])
             if not page:
-                head = (await self._state.head(name, n)).cursor
+                head = (await self._state.head(*source)).cursor
                 replaced = order_of(held) == order_of(until) or order_of(head) < order_of(until)
                 raise Lost("rolled_back" if replaced else "trimmed")
             for entry in page:

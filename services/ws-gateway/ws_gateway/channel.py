@@ -2,24 +2,27 @@
 
 Holds the rows of each partition's windows in view, applies whole commits, and says what changed on the
 screen: since the last frame, or since the place where a client was cut off. Values are absolute, so whoever
-has the latest of each row has everything.
+has the latest of each row has everything. What the lake has corrected is one partition more, whose rows go over
+those of the others.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import msgspec
 
+from dataforge.corrections import overlay_table
 from dataforge.kpi.catalogue import Selection
 from dataforge.kpi.instants import instant
+from dataforge.kpi.overlay import overlaid
+from dataforge.kpi.plan import Row as Stored
 from dataforge.kpi.status import Status, window_status
 from dataforge.kpi.value import merging
 from dataforge.state.model import FeedEntry, PartitionRead
 
 from ws_gateway import protocol
-from ws_gateway.partition import Disconnected, Pane, Partition, Where, labels_of
-from ws_gateway.place import At, Token, fingerprint, newest_of, order_of
+from ws_gateway.partition import Disconnected, Held, Pane, Partition, Where, labels_of
+from ws_gateway.place import CORRECTIONS, At, Token, fingerprint, newest_of, of_event, order_of, source_of
 from ws_gateway.protocol import Place, Row
 
 Cell = tuple[int, str]
@@ -34,7 +37,7 @@ class Change:
 
     cells: set[Cell] = field(default_factory=set)
     gone: set[int] = field(default_factory=set)
-    """Ends (ms) of windows that left the view."""
+    """Ends (ms) of windows that left the view, or one of whose rows did: the others are in `cells`."""
     reset: bool = False
 
 
@@ -49,7 +52,7 @@ class Channel:
         self.fingerprint = fingerprint(selection, limit)
         self._merge = merging(selection.view)
         self.shown: dict[Cell, msgspec.Raw] = {}
-        self.partitions = {p: self._empty() for p in range(selection.domain.partitions)}
+        self.partitions = {p: self._empty(p) for p in (*range(selection.domain.partitions), CORRECTIONS)}
         self._dirty: set[Pane] = set()
         """Changed since the last `advance`."""
         self._statuses: dict[int, Status] = {}
@@ -64,19 +67,24 @@ class Channel:
         if not self._reset and all(self.partitions[read.partition].at.cursor == read.cursor for read in reads):
             return  # it is what is held already, where each row is marked with its last change
         for read in reads:
-            part = self.partitions[read.partition] = self._empty()
+            part = self.partitions[read.partition] = self._empty(read.partition)
             part.load(read)
         self._reset = True
 
-    def _empty(self) -> Partition:
-        return Partition(f"{self.selection.view.table.id}|{self.selection.step_ms}|", self.selection.wanted)
+    def table_in(self, partition: int) -> str:
+        """What the partition's state calls the table that is shown."""
+        table = self.selection.view.table.id
+        return overlay_table(self.selection.name, table) if partition == CORRECTIONS else table
+
+    def _empty(self, partition: int) -> Partition:
+        return Partition(f"{self.table_in(partition)}|{self.selection.step_ms}|", self.selection.wanted)
 
     def apply(self, partition: int, commit: Sequence[FeedEntry]) -> bool:
         """Take a whole commit. False where the partition's snapshot held it already. *Raises* `Disconnected`."""
         try:
             changed = self.partitions[partition].apply(commit)
         except Disconnected as error:
-            raise Disconnected(f"{self.selection.name}/{partition}: {error}") from None
+            raise Disconnected("{}/{}: {}".format(*source_of(self.selection.name, partition), error)) from None
         self._dirty.update(changed or ())
         return changed is not None
 
@@ -97,11 +105,16 @@ class Channel:
         for end, status in statuses.items():
             if self._reset or self._statuses.get(end) != status:
                 dirty.update((end, label) for label in self._labels_at(end))
+        left: set[int] = set()
         for end, label in dirty:
             row = self._row(end, label, statuses[end])
-            if self.shown.get((end, label)) != row:
+            if row is None:
+                if self.shown.pop((end, label), None) is not None:
+                    left.add(end)
+            elif self.shown.get((end, label)) != row:
                 self.shown[end, label] = row
                 change.cells.add((end, label))
+        self._send_whole(change, left)
         self._statuses, self._reset = statuses, False
         self._dirty.clear()
         self.place = self._place()
@@ -109,6 +122,11 @@ class Channel:
         for part in self.partitions.values():
             part.forget(oldest_pane_ms)
         return change
+
+    def _send_whole(self, change: Change, ends: set[int]) -> None:
+        """Of these windows a row left: a frame names windows that are gone, not rows, so the others are sent again."""
+        change.gone |= ends
+        change.cells |= {cell for cell in self.shown if cell[0] in ends}
 
     def where(self, token: Token) -> dict[int, Where]:
         """How each partition's place in the token lies to what is shown. One it does not name is at its start."""
@@ -136,7 +154,9 @@ class Channel:
             if self._status(end, then) != status or (end > top_then and self.selection.rolling)
         }
         cells.update(cell for cell in self.shown if cell[0] in moved)
-        return Change(cells & self.shown.keys(), set(range(floor_then, floor_now, step)))
+        change = Change(cells & self.shown.keys(), set(range(floor_then, floor_now, step)))
+        self._send_whole(change, {end for end, _ in cells - self.shown.keys()})
+        return change
 
     def frame(self, change: Change) -> tuple[str, bytes]:
         """(kind, frame) that takes a client from before the change to what is shown."""
@@ -154,10 +174,10 @@ class Channel:
         return [instant(end - self.selection.size_ms) for end in sorted(ends)]
 
     def _place(self) -> Place:
-        started = [at.watermark for at in self.at.values() if at.watermark]
+        started = [at.watermark for at in of_event(self.at) if at.watermark]
         return Place(
             Token(self.fingerprint, self.at).encode(),
-            {str(n): part.next for n, part in self.partitions.items()},
+            {str(n): part.next for n, part in self.partitions.items() if n != CORRECTIONS},
             instant(min(started)) if started else None,
         )
 
@@ -190,24 +210,40 @@ class Channel:
         }
 
     def _status(self, end: int, places: dict[int, At]) -> Status:
-        return window_status(end, self.selection.event.lateness_ms, places.values())
+        return window_status(end, self.selection.event.lateness_ms, of_event(places))
 
     def _labels_at(self, end: int) -> set[str]:
         return {label for panes in self._panes(end) for label in panes}
 
-    def _panes(self, end: int) -> Iterator[dict[str, Any]]:
+    def _panes(self, end: int) -> Iterator[dict[str, Held]]:
         step, size = self.selection.step_ms, self.selection.size_ms
         for part in self.partitions.values():
             for start in range(end - size, end, step):
                 if start in part.panes:
                     yield part.panes[start]
 
-    def _row(self, end: int, label: str, status: Status) -> msgspec.Raw:
-        value, revision = self._merge([panes[label].row for panes in self._panes(end) if label in panes])
+    def _row(self, end: int, label: str, status: Status) -> msgspec.Raw | None:
+        """None where the lake says that there is no such row."""
+        rows, corrected = self._rows_of(end, label)
+        if not rows:
+            return None
+        value, revision = self._merge(rows)
         labels = dict(zip(self.selection.view.by, labels_of(label), strict=True))
         start = end - self.selection.size_ms
         # One row, encoded once: snapshots and deltas of every client share these bytes.
-        return msgspec.Raw(_row.encode(Row(instant(start), instant(end), labels, value, status, revision)))
+        return msgspec.Raw(_row.encode(Row(instant(start), instant(end), labels, value, status, revision, corrected)))
+
+    def _rows_of(self, end: int, label: str) -> tuple[list[Stored], bool]:
+        """What to merge, and whether a correction is among it."""
+        if not self.partitions[CORRECTIONS].panes:
+            return [panes[label].row for panes in self._panes(end) if label in panes], False
+        starts = range(end - self.selection.size_ms, end, self.selection.step_ms)
+
+        def held(part: Partition) -> Iterator[tuple[int, Stored]]:
+            return ((at, part.panes[at][label].row) for at in starts if label in part.panes.get(at, ()))
+
+        live = [row for n, part in self.partitions.items() if n != CORRECTIONS for row in held(part)]
+        return overlaid(self.selection.view, live, dict(held(self.partitions[CORRECTIONS])))
 
 
 def view_floor_ms(selection: Selection, newest_ms: int, limit: int) -> int:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from itertools import count
 from typing import Any, Protocol
 
+from dataforge.corrections import OVERLAY
 from dataforge.kpi.catalogue import Selection
 from dataforge.runtime import metrics
 from dataforge.state.model import FeedEntry, PartitionRead
@@ -17,7 +18,7 @@ from ws_gateway.arrivals import Arrivals, First, Lost
 from ws_gateway.channel import Change, Channel, view_floor_ms
 from ws_gateway.feed import Away
 from ws_gateway.partition import Disconnected
-from ws_gateway.place import Token
+from ws_gateway.place import CORRECTIONS, Token, source_of
 
 logger = logging.getLogger(__name__)
 
@@ -145,10 +146,16 @@ class Hub:
             metrics.WS_CHANNELS.set(len(self._open))
 
     # ---- the feed (feed.Listener)
+    def _showing(self, named: Named) -> tuple[list[_Live], int]:
+        """The channels that a partition is part of, and what they call it. Corrections are part of all."""
+        if named == OVERLAY:
+            return list(self._open.values()), CORRECTIONS
+        return list(self._by_name.get(named[0], ())), named[1]
+
     def committed(self, named: Named, commit: Sequence[FeedEntry]) -> None:
-        name, partition = named
+        channels, partition = self._showing(named)
         traces = [trace for entry in commit for trace in entry.trace]
-        for one in self._by_name.get(name, ()):
+        for one in channels:
             one.traces = (one.traces + traces)[:_MAX_TRACES]
             if one.held is not None:
                 one.held.append((partition, commit))
@@ -156,16 +163,17 @@ class Hub:
                 self._apply(one, partition, commit)
 
     def broken(self, named: Named) -> None:
-        for one in self._by_name.get(named[0], ()):
+        channels, _ = self._showing(named)
+        for one in channels:
             self._reload(one)
 
     def head(self, named: Named, cursor: str) -> None:
         """A channel that is ahead of the store shows what was taken back, however its feed goes on: read it again."""
-        name, partition = named
-        for one in self._by_name.get(name, ()):
+        channels, partition = self._showing(named)
+        for one in channels:
             one.arrivals.head(partition, cursor)
             if one.held is None and one.channel.partitions[partition].is_ahead_of(cursor):
-                logger.info("channel %d is ahead of %s/%d: read again", one.channel.number, name, partition)
+                logger.info("channel %d is ahead of %s/%d: read again", one.channel.number, *named)
                 self._reload(one)
 
     def settled(self) -> None:
@@ -222,19 +230,19 @@ class Hub:
                 self._begin(one, watcher)
 
     async def _read(self, channel: Channel) -> list[PartitionRead]:
-        selection = channel.selection
-        name, table = selection.name, selection.view.table.id
-        partitions = range(selection.domain.partitions)
-        reads = await asyncio.gather(*(self._state.head(name, p) for p in partitions))
+        selection, partitions = channel.selection, list(channel.partitions)
+        reads = await asyncio.gather(*(self._state.head(*source_of(selection.name, p)) for p in partitions))
         start_ms = _FOREVER_MS
         # A store that is rolled back meanwhile has an older view: look again.
         while (needed_ms := view_floor_ms(selection, max(r.watermark for r in reads), channel.limit)) < start_ms:
             start_ms = needed_ms
+            step_ms = selection.step_ms
             wanted: list[Awaitable[PartitionRead]] = [
-                self._state.read(name, p, table, selection.step_ms, start_ms, _FOREVER_MS) for p in partitions
+                self._state.read(*source_of(selection.name, p), channel.table_in(p), step_ms, start_ms, _FOREVER_MS)
+                for p in partitions
             ]
             reads = await asyncio.gather(*wanted)
-        return list(reads)
+        return [read._replace(partition=p) for p, read in zip(partitions, reads, strict=True)]
 
     # ---- frames
     def _schedule(self, one: _Live) -> None:

@@ -7,13 +7,23 @@ from zlib import crc32
 
 import msgspec
 
+from dataforge.corrections import OVERLAY
 from dataforge.kpi.catalogue import Selection
+from dataforge.state.store import Named
+
+CORRECTIONS = -1
+"""Number, beside the event's own partitions, of the one that holds what the lake has corrected."""
 
 Order = tuple[int, int]
 """A feed id as numbers: ids of one feed grow."""
 
 _Cursor = Annotated[str, msgspec.Meta(pattern=r"^$|^[0-9]{1,19}-[0-9]{1,19} \S{1,64}$", max_length=128)]
 _Instant = Annotated[int, msgspec.Meta(ge=0, le=2**53)]
+
+
+def source_of(event: str, partition: int) -> Named:
+    """As the state store calls what a channel of this event calls `partition`."""
+    return OVERLAY if partition == CORRECTIONS else (event, partition)
 
 
 def order_of(cursor: str) -> Order:
@@ -58,6 +68,11 @@ def fingerprint(selection: Selection, limit: int) -> int:
     where = [(dimension, sorted(values)) for dimension, values in selection.where]
     shown = (selection.name, selection.view.metric.name, selection.view.by, selection.view.table.id)
     return crc32(repr((shown, selection.size_ms, rolling, where, limit, event.lateness_ms, event.ttl_ms)).encode())
+
+
+def of_event(places: Mapping[int, At]) -> list[At]:
+    """Those of the event's own partitions, which alone say how far it is."""
+    return [at for partition, at in places.items() if partition != CORRECTIONS]
 
 
 def newest_of(places: Mapping[int, At]) -> int:

@@ -126,7 +126,7 @@ def _id_of(payload: bytes) -> str | int | None:
 # ---- to clients
 
 
-class Row(msgspec.Struct):
+class Row(msgspec.Struct, omit_defaults=True):
     """One label of one window. `value`: a number, null, {"p50": …}, or [{"item", "estimate", "lower", "upper"}, …]."""
 
     start: str
@@ -135,6 +135,8 @@ class Row(msgspec.Struct):
     value: Any
     status: str
     revision: int
+    corrected: bool = False
+    """By the lake; left out where it is not."""
 
 
 class Ready(msgspec.Struct, tag="ready"):

@@ -12,11 +12,11 @@ from dataforge.storage.chain import Chain
 
 from lake import commit, objects, tables
 from lake.gaps.compare import Gaps, Part, differing
-from lake.jobs.bronze import places_after
+from lake.jobs.bronze import parts_of, places_after
 from lake.jobs.silver import at
 from lake.landing import Bucket
 from lake.ledger import Counted, Refold, accepting, counted, joined
-from lake.position import Head, head, within
+from lake.position import Head, Place, head, within
 from lake.schema import quoted
 from lake.transforms.accept import accepted, folded, runs
 from lake.transforms.bronze import bronze_rows
@@ -64,7 +64,8 @@ def refolded(spark: SparkSession, bucket: Bucket, contract: Contract, partition:
     """What bronze has of these objects. *Raises* `Fatal` where the fold comes to another end than it once did."""
     keys = [one.key for one in refold.landed]
     found = runs(folded(placed(objects.records(spark, bucket, keys, objects.STAMPS)), {partition: refold.following}))
-    places_after(refold.landed, found)
+    before = Head(None, {partition: Place(next=refold.following)})
+    places_after(before, parts_of(refold.landed), found)
     return bronze_rows(stamped(accepted(objects.records(spark, bucket, keys), found)), contract)
 
 

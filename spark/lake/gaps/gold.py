@@ -15,7 +15,7 @@ from lake.gaps.compare import Gaps, Part, differing
 from lake.jobs.gold import changed_days
 from lake.jobs.silver import at
 from lake.position import Head, head, within
-from lake.transforms.windows import computed, gold_rows, on_days
+from lake.transforms.windows import gold_rows, on_days
 from lake.when import day_of, instant
 
 _REPEATABLE = frozenset({ColumnKind.COUNT, ColumnKind.SUM, ColumnKind.MIN, ColumnKind.MAX, ColumnKind.HLL})
@@ -49,7 +49,7 @@ def _new(events: DataFrame, silver: Head, gold: Head) -> DataFrame:
 
 def _parts(gold: DataFrame, of_event: Plan) -> dict[date, Part]:
     """Day -> how many windows, and what is in them. A sketch's bytes may differ where the same was counted."""
-    repeatable = [view.metric.name for view in computed(of_event) if _is_repeatable(view)]
+    repeatable = [view.metric.name for view in of_event.views.values() if _is_repeatable(view)]
     value = F.when(F.col("metric").isin(repeatable), F.col("value"))
     said = F.xxhash64("metric", "by", "labels", "size_ms", "start", "top", "bottom", value)
     days = gold.groupBy("day").agg(F.count(F.lit(1)).alias("rows"), F.sum(said.cast("decimal(38,0)")).alias("check"))

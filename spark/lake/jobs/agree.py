@@ -1,28 +1,35 @@
-"""The judge: gold beside the live numbers, and what late events and far repeats must make different."""
+"""The judge: gold beside the live numbers, and what late events, far repeats and label caps must make different.
 
-from collections.abc import Callable, Mapping, Sequence
+*Cost*: a day's windows at a time, of gold and of Redis, are in the driver's memory.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
-from typing import Any
+from functools import cached_property, partial
+from typing import Any, NamedTuple
 
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from dataforge.contracts.model import EventType
-from dataforge.kpi.plan import View, plan
+from dataforge.kpi.plan import Plan, View, plan
 
 from lake import tables
 from lake.jobs.silver import at
-from lake.judge import Agreement, Cell, Cells, Kept, agreement, lake_cells, live_cells
-from lake.live import live_rows
+from lake.judge import Agreement, Cell, Cells, Kept, Sides, agreed, lake_cells, live_cells, sides
+from lake.live import Live, live_rows, live_watermark
 from lake.position import head, within
 from lake.schema import quoted
+from lake.transforms.caps import Beyond, beyond_cap
 from lake.transforms.enrich import enriched
 from lake.transforms.outcomes import outcomes
 from lake.transforms.typed import typed
-from lake.transforms.windows import computed, gold_rows, on_days
+from lake.transforms.windows import DAY_MS, gold_rows, on_days
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+Rows = list[Mapping[str, Any]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,54 +41,105 @@ class Agree:
     say: Callable[[str], None]
 
     def run(self, event: EventType, partitions: int) -> Agreement:
-        """*Raises* `Fatal`, `Transient` where the state store does not answer."""
+        """*Raises* as `compare`."""
+        found = Agreement()
+        for compared in self.compare(event, partitions):
+            found.add(agreed(compared.sides))
+        self.say(f"{event.contract.name}: {found.compared:,} compared, {found.unexplained:,} unexplained")
+        return found
+
+    def compare(self, event: EventType, partitions: int) -> Iterator["Compared"]:
+        """Day by day; nothing where there is nothing to compare.
+
+        *Raises* `Fatal`, `Transient` where the state store does not answer.
+        """
         of_event = plan(event)
-        views = computed(of_event)
         source, table = tables.bronze(event.contract), tables.gold(event.contract)
-        if not views or not tables.exists(self.spark, table):
-            return Agreement()
+        if not of_event.views or not tables.exists(self.spark, table):
+            return
         gold, bronze = head(self.spark, table), head(self.spark, source)
         if gold.snapshot is None:
-            return Agreement()
+            return
         positions = {p: place.position for p, place in gold.places.items()}
         log = at(self.spark, source, bronze).where(within({}, positions, quoted("partition"), "judged_offset"))
-        judged = _Judged.of(log, event)
-        kept = Kept(positions, judged.watermarks(), event.lateness_ms, event.ttl_ms)
-        reads = live_rows(self.redis_url, event, partitions, views)
-        live = live_cells(views, reads, kept)
-        shown = {(view.metric.name, view.by): view for view in views}
-        lake = lake_cells(shown, _collected(at(self.spark, table, gold)))
+        judged = _Judged.of(log, of_event)
+        try:
+            kept = Kept(positions, judged.watermarks(), event.lateness_ms, event.ttl_ms)
+            rows = at(self.spark, table, gold)
+            days = {row["day"] for row in rows.select("day").distinct().collect()}
+            for day in days_kept(of_event, live_watermark(self.redis_url, event, partitions)):
+                of_day = _collected(rows.where(F.col("day") == day)) if day in days else []
+                yield self._of_day(day, of_day, judged, kept, partitions)
+        finally:
+            judged.valid.unpersist()
+
+    def _of_day(self, day: date, gold: Rows, judged: "_Judged", kept: Kept, partitions: int) -> "Compared":
+        """Of the windows that begin on it."""
+        of_event = judged.plan
+        shown = of_event.views
+        views, from_ms = list(shown.values()), _ms(day)
+        look = partial(live_rows, self.redis_url, of_event.event, partitions, views, from_ms, from_ms + DAY_MS)
+        reads, overlays = read = look()
+        live, corrected = live_cells(views, reads, kept), live_cells(views, reads, kept, overlays)
         lake = {
             cell: value
-            for cell, value in lake.items()
+            for cell, value in lake_cells(shown, gold).items()
             if _is_live(cell, shown)
             and kept.holds(cell.start_ms + cell.size_ms, reads[shown[cell.metric, cell.by].table.id, cell.size_ms])
         }
 
         def expected(cells: Sequence[Cell]) -> Cells:
-            days = sorted({_day(cell.start_ms) for cell in cells})
-            counted = on_days(judged.counted(), of_event, days)
-            rows = lake_cells(shown, _collected(gold_rows(counted, of_event)))
+            counted = on_days(judged.counted(), of_event, [day])
+            due = gold_rows(counted, of_event, judged.beyond).where(F.col("day") == day)
+            rows = lake_cells(shown, _collected(due))
             return {cell: rows[cell] for cell in cells if cell in rows}
 
-        found = agreement(live, lake, expected)
-        self.say(f"{event.contract.name}: {found.compared:,} compared, {found.unexplained:,} unexplained")
-        return found
+        return Compared(sides(live, lake, expected, corrected), kept, read, look, views, gold)
 
 
-@dataclass(frozen=True, slots=True)
+class Compared(NamedTuple):
+    """What was held against each other of one day, and where it is from."""
+
+    sides: Sides
+    kept: Kept
+    live: Live
+    look: Callable[[], Live]
+    """What `live` is by now."""
+    views: Sequence[View]
+    gold: Rows
+    """As `judge.lake_cells` reads them."""
+
+
+def days_kept(of_event: Plan, watermark_ms: int) -> Iterator[date]:
+    """The days on which a window may begin that the live numbers still have: from the oldest that has not expired to
+    how far ahead an event may be.
+    """
+    longest = max(size for table in of_event.tables for size in table.windows_ms)
+    first = max(0, watermark_ms - of_event.event.ttl_ms - longest)
+    last = watermark_ms + of_event.event.contract.max_ahead_ms
+    yield from map(_day, range(first - first % DAY_MS, last + 1, DAY_MS))
+
+
+@dataclass(frozen=True)
 class _Judged:
     """The valid records of the log, with what the live fold made of each."""
 
+    plan: Plan
     valid: DataFrame
 
     @classmethod
-    def of(cls, log: DataFrame, event: EventType) -> "_Judged":
+    def of(cls, log: DataFrame, plan: Plan) -> "_Judged":
+        event = plan.event
         valid = enriched(typed(log.where("verdict = 'valid'"), event.contract), event)
-        return cls(valid.join(outcomes(log, valid, event), ["df_partition", "df_offset"]).cache())
+        return cls(plan, valid.join(outcomes(log, valid, event), ["df_partition", "df_offset"]).cache())
 
     def counted(self) -> DataFrame:
         return self.valid.where("outcome = 'counted'")
+
+    @cached_property
+    def beyond(self) -> Beyond:
+        """What is beyond the label caps."""
+        return beyond_cap(self.counted(), self.plan)
 
     def watermarks(self) -> dict[int, int]:
         """Partition -> watermark in ms: the largest event time, never ahead of its record's append time."""
@@ -99,7 +157,7 @@ def _is_live(cell: Cell, shown: Mapping[tuple[str, tuple[str, ...]], View]) -> b
     return view is not None and cell.size_ms in view.table.windows_ms
 
 
-def _collected(gold: DataFrame) -> list[Mapping[str, Any]]:
+def _collected(gold: DataFrame) -> Rows:
     names = ("metric", "by", "labels", "size_ms", "value", "top", "bottom", "sketch")
     rows = gold.select(*names, F.unix_millis("start").alias("start_ms")).collect()
     return [row.asDict() for row in rows]
@@ -107,3 +165,7 @@ def _collected(gold: DataFrame) -> list[Mapping[str, Any]]:
 
 def _day(at_ms: int) -> date:
     return (_EPOCH + timedelta(milliseconds=at_ms)).date()
+
+
+def _ms(day: date) -> int:
+    return (day.toordinal() - _EPOCH.toordinal()) * DAY_MS

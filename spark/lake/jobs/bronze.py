@@ -1,8 +1,11 @@
-"""Landing objects of a judged topic to bronze: one row per raw record, by the acceptance fold."""
+"""A judged topic to bronze, from its landing objects or from any other frame of it: one row per raw record, by the
+acceptance fold.
+"""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import NamedTuple
 
 from pyspark.sql import DataFrame, SparkSession
 
@@ -11,14 +14,30 @@ from dataforge.errors import Fatal
 
 from lake import commit, objects, tables
 from lake.conflict import again
+from lake.failures import named
 from lake.landing import Bucket, Landed, next_objects
-from lake.position import Head, Place, beyond, head
+from lake.position import Head, Place, beyond, head, since
 from lake.schema import quoted
-from lake.transforms.accept import Run, accepted, folded, runs
+from lake.transforms.accept import Run, accepted, folded, folded_in_order, runs
 from lake.transforms.bronze import bronze_rows
 from lake.transforms.stamp import placed, stamped
 
 Say = Callable[[str], None]
+Records = Callable[[Mapping[str, str]], DataFrame]
+"""Some columns of `objects.JUDGED` -> judged records with these. Called twice, for the same records."""
+
+
+class Part(NamedTuple):
+    """What is to be taken of one partition: every record from where bronze stands up to, and without, `end`."""
+
+    end: int
+    topic_id: str
+    source: str
+    """Where they are from, for people."""
+    accepted_next: int | None = None
+    """What the acceptance fold must come to, where somebody has folded them before."""
+    records: int | None = None
+    """How many there must be, where that is known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,56 +54,89 @@ class Bronze:
 
     def run(self, event: EventType, partitions: int) -> int:
         """Take all that is landed. Returns how many commits it took. *Raises* `Fatal`, `Transient`."""
-        table = tables.bronze(event.contract)
-        tables.ensure(self.spark, table)
+        tables.ensure(self.spark, tables.bronze(event.contract))
         commits = 0
-        while again(partial(self._next, event, table, partitions), self.say):
+        while again(partial(self.landed, event, partitions), self.say):
             commits += 1
         return commits
 
-    def _next(self, event: EventType, table: tables.Table, partitions: int) -> bool:
-        """One commit; False where nothing is left to take."""
-        now = head(self.spark, table)
-        places = [now.at(partition) for partition in range(partitions)]
-        landed = next_objects(self.bucket, event.contract.judged_topic, places, self.commit_rows)
-        if landed:
-            self._take(event, table, now, landed)
-            self.say(f"{table.name}: {sum(one.footer.count for one in landed):,} records of {len(landed)} objects")
-        return bool(landed)
+    def landed(self, event: EventType, partitions: int) -> dict[int, Place]:
+        """Take the next of what is landed, in one commit. Returns where the partitions that moved stand now.
 
-    def _take(self, event: EventType, table: tables.Table, now: Head, landed: Sequence[Landed]) -> None:
-        keys = [one.key for one in landed]
+        *Raises* `Fatal`, `Transient`, `Refused`.
+        """
+        table = tables.bronze(event.contract)
+        with named():
+            now = head(self.spark, table)
+            places = [now.at(partition) for partition in range(partitions)]
+            found = next_objects(self.bucket, event.contract.judged_topic, places, self.commit_rows)
+            if not found:
+                return {}
+            keys, parts = [one.key for one in found], parts_of(found)
+            where = beyond({p: now.at(p).position for p in parts}, quoted("partition"), quoted("offset"))
+
+            def records(columns: Mapping[str, str]) -> DataFrame:
+                whole = objects.records(self.spark, self.bucket, keys, columns)
+                return whole if all(aligned(one, now) for one in found) else whole.where(where)
+
+            moved = self.take(event, now, parts, records)
+            self.say(f"{table.name}: {sum(one.footer.count for one in found):,} records of {len(found)} objects")
+            return moved
+
+    def take(
+        self, event: EventType, now: Head, parts: Mapping[int, Part], records: Records, *, in_order: bool = False
+    ) -> dict[int, Place]:
+        """Commit these records; `now` is bronze as they follow it. Returns where their partitions stand then.
+
+        `in_order`: each task of the frames has all of one partition's records, in their order.
+        """
+        table = tables.bronze(event.contract)
         # Read twice: stamps alone are small, and what the fold rejects is nearly always nothing.
         following = {partition: place.next for partition, place in now.places.items()}
-        stamps = placed(objects.records(self.spark, self.bucket, keys, objects.STAMPS))
-        found = runs(folded(stamps, following))
+        fold = folded_in_order if in_order else folded
+        found = runs(fold(placed(records(objects.STAMPS)), following))
         for run in found:
             if run.gap is not None:
                 self.say(f"{table.name}: judged {run.partition}/{run.gap} claims raw offsets nobody has judged")
-        moved = places_after(landed, found)
-        rows = self._rows(event, keys, found)
-        positions = {partition: now.at(partition).position for partition in moved}
-        where = beyond(positions, quoted("partition"), "judged_offset")
-        commit.overwrite(rows, table, where, now, {**now.places, **moved})
-
-    def _rows(self, event: EventType, keys: Sequence[str], found: Sequence[Run]) -> DataFrame:
-        judged = objects.records(self.spark, self.bucket, keys)
-        return bronze_rows(stamped(accepted(judged, found)), event.contract)
+        moved = places_after(now, parts, found)
+        rows = bronze_rows(stamped(accepted(records(objects.JUDGED), found)), event.contract)
+        # Of every partition: the position that is committed is the whole table's, so a commit of others refuses it too.
+        where = since(now, quoted("partition"), "judged_offset")
+        commit.overwrite(rows, table, where, now, {**now.places, **moved}, in_order=in_order)
+        return moved
 
 
-def places_after(landed: Sequence[Landed], found: Sequence[Run]) -> dict[int, Place]:
-    """Where each partition stands once these objects are taken.
-
-    *Raises* `Fatal` where landing-worker, which folded the same records, came to another end.
-    """
-    last = {one.footer.partition: one for one in landed}
-    following = {run.partition: run.next for run in found}
-    for partition, one in last.items():
-        said = one.footer.accepted_next
-        if said is not None and said != following[partition]:
-            raise Fatal(
-                f"{one.key}: landing-worker accepted up to raw offset {said}, the lake to {following[partition]}"
-            )
+def parts_of(landed: Sequence[Landed]) -> dict[int, Part]:
+    """Of the last object of each partition."""
     return {
-        partition: Place(one.footer.next, following[partition], one.footer.topic_id) for partition, one in last.items()
+        one.footer.partition: Part(one.footer.next, one.footer.topic_id, one.key, one.footer.accepted_next)
+        for one in landed
     }
+
+
+def aligned(one: Landed, now: Head) -> bool:
+    """Not cut: all of the object lies at or beyond where the table stands."""
+    return one.footer.start >= now.at(one.footer.partition).position
+
+
+def places_after(now: Head, parts: Mapping[int, Part], found: Sequence[Run]) -> dict[int, Place]:
+    """Where each partition stands once these are taken.
+
+    *Raises* `Fatal` where records are missing, or landing-worker, which folded the same, came to another end.
+    """
+    runs_of = {run.partition: run for run in found}
+    places: dict[int, Place] = {}
+    for partition, part in parts.items():
+        run = runs_of.get(partition)
+        following, records = (run.next, run.records) if run else (now.at(partition).next, 0)
+        if part.records not in (None, records):
+            raise Fatal(
+                f"{part.source} brought {records} records where its offsets are {part.records}: it is not the log of "
+                "one judge without transactions. Find what else writes there, or compacts it"
+            )
+        if part.accepted_next not in (None, following):
+            raise Fatal(
+                f"{part.source}: landing-worker accepted up to raw offset {part.accepted_next}, the lake to {following}"
+            )
+        places[partition] = Place(part.end, following, part.topic_id)
+    return places

@@ -17,7 +17,6 @@ from lake.jobs.silver import at
 from lake.position import head, within
 from lake.retention import keep_from
 from lake.schema import quoted
-from lake.transforms.windows import computed
 from lake.when import DAY_MS, instant, midnight_ms
 
 
@@ -74,7 +73,7 @@ class Drop:
         of = tables.of(event)
         if layer == "bronze":
             following, place = of["silver"], (quoted("partition"), "judged_offset")
-        elif computed(plan(event)):
+        elif plan(event).views:
             following, place = of["gold"], ("df_partition", "df_judged_offset")
         else:
             return None

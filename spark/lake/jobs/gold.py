@@ -1,4 +1,6 @@
-"""Silver to gold: the KPIs of metrics.yaml by window and by day, anew for every day that has changed."""
+"""Silver to gold: the KPIs of metrics.yaml by window and by day, anew for every day that has changed, and all of them
+where metrics.yaml has.
+"""
 
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
@@ -17,7 +19,10 @@ from lake.jobs.silver import at
 from lake.position import Place, head, within
 from lake.retention import kept_from
 from lake.schema import REPLACED
-from lake.transforms.windows import computed, days_of, gold_rows, on_days
+from lake.transforms.windows import days_of, gold_rows, on_days, stamp
+
+MADE_BY = "df.plan"
+"""Property of the table: the stamp of the plan that all its days were made by."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +35,7 @@ class Gold:
     def run(self, event: EventType) -> int:
         """Bring gold to where silver is. Returns how many commits it took, none or one. *Raises* `Fatal`."""
         source, table, of_event = tables.silver(event), tables.gold(event.contract), plan(event)
-        if not computed(of_event) or not tables.exists(self.spark, source):
+        if not of_event.views or not tables.exists(self.spark, source):
             return 0
         tables.ensure(self.spark, table)
         return again(partial(self._once, source, table, of_event), self.say)
@@ -38,13 +43,22 @@ class Gold:
     def _once(self, source: tables.Table, table: tables.Table, of_event: Plan) -> int:
         silver, now = head(self.spark, source), head(self.spark, table)
         ends = {p: place.position for p, place in silver.places.items() if place.position > now.at(p).position}
-        if not ends:
+        made_by = stamp(of_event)
+        anew = tables.properties(self.spark, table).get(MADE_BY) != made_by
+        if silver.snapshot is None or not (ends or anew):
             return 0
         rows = at(self.spark, source, silver)
-        new = rows.where(within({p: now.at(p).position for p in ends}, ends, "df_partition", "df_judged_offset"))
-        kept = kept_from(self.spark, source)  # older days are not all there: what gold made of them stays
-        days = [day for day in changed_days(new, of_event) if day >= kept]
         places = {**now.places, **{p: Place(end) for p, end in ends.items()}}
+        kept = kept_from(self.spark, source)  # older days are not all there: what gold made of them stays
+        if anew:
+            days_kept = f"day >= DATE'{kept}'"
+            commit.overwrite(gold_rows(rows, of_event).where(days_kept), table, days_kept, now, places)
+            # After the rows: where it is not written, all is made once more.
+            tables.set_property(self.spark, table, MADE_BY, made_by)
+            self.say(f"{table.name}: all days anew")
+            return 1
+        new = rows.where(within({p: now.at(p).position for p in ends}, ends, "df_partition", "df_judged_offset"))
+        days = [day for day in changed_days(new, of_event) if day >= kept]
         commit.overwrite(_rows(rows, of_event, days), table, _where(days), now, places)
         self.say(f"{table.name}: {len(days)} days anew")
         return 1

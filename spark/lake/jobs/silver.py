@@ -1,8 +1,10 @@
 """Bronze to silver: valid rows, typed, each event once over all time, with their dimensions."""
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import partial
+from typing import NamedTuple, Protocol
 
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
@@ -13,6 +15,7 @@ from dataforge.errors import Fatal
 from lake import tables
 from lake.commit import moving_to
 from lake.conflict import again
+from lake.failures import named
 from lake.position import Head, Place, head, within
 from lake.schema import REPLACED, quoted
 from lake.transforms.enrich import enriched
@@ -20,6 +23,26 @@ from lake.transforms.first import ORDER, earliest
 from lake.transforms.typed import typed
 
 _NEW = "df_new_rows"
+
+
+class Step(NamedTuple):
+    """What a part of a run did."""
+
+    commits: int
+    left: int
+    """Records that are there and not yet taken."""
+
+
+class Gate(Protocol):
+    """What looks at the rows of each write: `lake.jobs.gate.Gate`."""
+
+    def catch_up(self, event: EventType, bronze: Head, silver: Head) -> None: ...
+
+    def through(
+        self, event: EventType, rows: DataFrame, starts: Mapping[int, int], ends: Mapping[int, int]
+    ) -> AbstractContextManager[DataFrame]:
+        """The same rows, once they are looked at."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,35 +55,45 @@ class Silver:
     spark: SparkSession
     commit_rows: int
     say: Callable[[str], None]
+    gate: Gate | None = None
 
     def run(self, event: EventType) -> int:
         """Take all that bronze holds beyond silver's position. Returns how many commits it took. *Raises* `Fatal`."""
-        source, table = tables.bronze(event.contract), tables.silver(event)
-        if not tables.exists(self.spark, source):
-            return 0
-        tables.ensure(self.spark, table)
-        bronze = head(self.spark, source)
         commits = 0
-        while again(partial(self._next, event, table, bronze), self.say):
-            commits += 1
-        return commits
+        while True:
+            step = again(partial(self.step, event), self.say)
+            commits += step.commits
+            if not step.left:
+                return commits
 
-    def _next(self, event: EventType, table: tables.Table, bronze: Head) -> bool:
-        """One commit; False where nothing is left to take."""
-        now = head(self.spark, table)
-        moved = portion(now, bronze, self.commit_rows)
-        if not moved:
-            return False
-        positions = {partition: now.at(partition).position for partition in moved}
-        where = within(positions, moved, quoted("partition"), "judged_offset")
-        source = at(self.spark, tables.bronze(event.contract), bronze)
-        valid = source.where(f"({where}) AND verdict = 'valid'")
-        places = {**now.places, **{partition: Place(end) for partition, end in moved.items()}}
-        rows = enriched(earliest(typed(valid, event.contract)), event)
-        moving_to(self.spark, places, partial(merge, rows, table))
-        demand_moved(table, head(self.spark, table), moved)
-        self.say(f"{table.name}: to {', '.join(f'{p}: {end:,}' for p, end in sorted(moved.items()))}")
-        return True
+    def step(self, event: EventType) -> Step:
+        """Take one portion, in one commit. *Raises* `Fatal`, `Transient`, `Refused`."""
+        source, table = tables.bronze(event.contract), tables.silver(event)
+        with named():
+            if not tables.exists(self.spark, source):
+                return Step(0, 0)
+            tables.ensure(self.spark, table)
+            bronze, now = head(self.spark, source), head(self.spark, table)
+            if self.gate is not None:
+                self.gate.catch_up(event, bronze, now)
+            moved = portion(now, bronze, self.commit_rows)
+            if not moved:
+                return Step(0, 0)
+            positions = {partition: now.at(partition).position for partition in moved}
+            where = within(positions, moved, quoted("partition"), "judged_offset")
+            valid = at(self.spark, source, bronze).where(f"({where}) AND verdict = 'valid'")
+            places = {**now.places, **{partition: Place(end) for partition, end in moved.items()}}
+            with self._through(event, typed(valid, event.contract), positions, moved) as seen:
+                rows = enriched(earliest(seen), event)
+                moving_to(self.spark, places, partial(merge, rows, table))
+            demand_moved(table, now, head(self.spark, table))
+            self.say(f"{table.name}: to {', '.join(f'{p}: {end:,}' for p, end in sorted(moved.items()))}")
+            return Step(1, sum(bronze.at(partition).position - end for partition, end in moved.items()))
+
+    def _through(
+        self, event: EventType, rows: DataFrame, starts: Mapping[int, int], ends: Mapping[int, int]
+    ) -> AbstractContextManager[DataFrame]:
+        return nullcontext(rows) if self.gate is None else self.gate.through(event, rows, starts, ends)
 
 
 def portion(now: Head, source: Head, rows: int) -> dict[int, int]:
@@ -70,9 +103,9 @@ def portion(now: Head, source: Head, rows: int) -> dict[int, int]:
     return {p: end for p, end in ends.items() if end > now.at(p).position}
 
 
-def demand_moved(table: tables.Table, now: Head, moved: Mapping[int, int]) -> None:
+def demand_moved(table: tables.Table, before: Head, after: Head) -> None:
     """*Raises* `Fatal` where a commit came without its position: else the same portion would be taken for ever."""
-    if any(now.at(partition).position < end for partition, end in moved.items()):
+    if after.places == before.places:
         raise Fatal(f"{table.name}: a commit lost its position; is PYSPARK_PIN_THREAD false? It has to be true")
 
 
@@ -84,9 +117,11 @@ def at(spark: SparkSession, table: tables.Table, seen: Head) -> DataFrame:
 def merge(rows: DataFrame, table: tables.Table) -> None:
     """Add the events that silver has not got; let an earlier record of one that it has take its place."""
     new = rows.withColumn(REPLACED.name, F.array().cast(REPLACED.type))
+    for name, kind in rows.sparkSession.table(table.name).dtypes:
+        if name not in new.columns:  # of a field that the contract has no longer
+            new = new.withColumn(name, F.lit(None).cast(kind))
     new.createOrReplaceTempView(_NEW)
-    names = [column.name for column in table.columns]
-    rows.sparkSession.sql(merge_sql(table.name, names))
+    rows.sparkSession.sql(merge_sql(table.name, new.columns))
 
 
 def merge_sql(table: str, names: Sequence[str]) -> str:

@@ -4,17 +4,30 @@ What nearly every run accepts is all of it, so the fold names what it rejects: a
 records themselves never leave their place.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+from numpy.typing import NDArray
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
+from dataforge.errors import Fatal
 from dataforge.stream.judged import Acceptance, Stamps
 
-_RUN = "partition int, next bigint, rejected array<bigint>, gap bigint"
+_RUN = "partition int, next bigint, rejected array<bigint>, gap bigint, records bigint"
+_RUN_ARROW = pa.schema(
+    [
+        ("partition", pa.int32()),
+        ("next", pa.int64()),
+        ("rejected", pa.list_(pa.int64())),
+        ("gap", pa.int64()),
+        ("records", pa.int64()),
+    ]
+)
+Offsets = NDArray[np.int64]
 
 
 class Run(NamedTuple):
@@ -27,6 +40,7 @@ class Run(NamedTuple):
     """Judged offsets of those that are not accepted."""
     gap: int | None
     """One after the last accepted that claims a raw offset nobody judged, by its judged offset."""
+    records: int
 
 
 def folded(placed: DataFrame, following: Mapping[int, int]) -> DataFrame:
@@ -43,19 +57,56 @@ def folded(placed: DataFrame, following: Mapping[int, int]) -> DataFrame:
     return placed.select("partition", "offset", "src", "base").groupBy("partition").applyInPandas(fold, _RUN)
 
 
+def folded_in_order(placed: DataFrame, following: Mapping[int, int]) -> DataFrame:
+    """As `folded`, where each task has consecutive records of one partition in their order, and no other task has any
+    of it: then nothing need be shuffled or sorted. A query over anything else fails.
+    """
+    before = dict(following)
+
+    def fold(batches: Iterable[pa.RecordBatch]) -> Iterable[pa.RecordBatch]:
+        found: Run | None = None
+        last = -1
+        for batch in batches:
+            partitions, offsets, src, base = (column.to_numpy() for column in batch.columns)
+            if not len(offsets):
+                continue
+            partition = int(partitions[0])
+            run = found or Run(partition, before.get(partition, 0), [], None, 0)
+            if (
+                run.partition != partition
+                or (partitions != partition).any()
+                or (np.diff(offsets, prepend=last) < 1).any()
+            ):
+                raise Fatal(f"a task has not got the records of one partition in their order: {partition}/{offsets[0]}")
+            found, last = _folded_on(run, offsets, src, base), int(offsets[-1])
+        if found is not None:
+            yield pa.RecordBatch.from_pylist([found._asdict()], _RUN_ARROW)
+
+    return placed.select("partition", "offset", "src", "base").mapInArrow(fold, _RUN)
+
+
+def _folded_on(run: Run, offsets: Offsets, src: Offsets, base: Offsets) -> Run:
+    """The run, and the records that follow it."""
+    acceptance = Acceptance(run.next)
+    accepted, gap = acceptance.accept(Stamps([], src, base, []))
+    rejected = [] if len(accepted) == len(offsets) else np.delete(offsets, list(accepted)).tolist()
+    unchanged = None if accepted else run.gap
+    standing = unchanged if gap is None else int(offsets[gap])
+    return Run(run.partition, acceptance.next, run.rejected + rejected, standing, run.records + len(offsets))
+
+
 def _fold(partition: int, following: int, records: pd.DataFrame) -> Run:
     ordered = records.sort_values("offset")
-    offsets = ordered["offset"].to_numpy(np.int64)
-    acceptance = Acceptance(following)
-    said = Stamps([], ordered["src"].to_numpy(np.int64), ordered["base"].to_numpy(np.int64), [])
-    accepted, gap = acceptance.accept(said)
-    rejected = np.delete(offsets, list(accepted)).tolist()
-    return Run(partition, acceptance.next, rejected, None if gap is None else int(offsets[gap]))
+    columns = (ordered[name].to_numpy(np.int64) for name in ("offset", "src", "base"))
+    return _folded_on(Run(partition, following, [], None, 0), *columns)
 
 
 def runs(folded: DataFrame) -> list[Run]:
-    """Bring them home."""
-    return [Run(row["partition"], row["next"], list(row["rejected"]), row["gap"]) for row in folded.collect()]
+    """Bring them home. *Raises* `Fatal` where a partition was folded in two."""
+    rows = folded.collect()
+    if len({row["partition"] for row in rows}) < len(rows):
+        raise Fatal("the records of one partition were in more than one task, and cannot be folded so")
+    return [Run(row["partition"], row["next"], list(row["rejected"]), row["gap"], row["records"]) for row in rows]
 
 
 def accepted(judged: DataFrame, found: Sequence[Run]) -> DataFrame:

@@ -11,18 +11,20 @@ from functools import reduce
 from operator import add
 from typing import Any
 
-from pyspark.sql import Column
+from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 from dataforge.contracts.model import OTHER, UNKNOWN, Condition, Dimension, EventType
 from dataforge.kpi.columns import HLL_LG_K, MAX_LABEL, ColumnKind, label_text
 from dataforge.kpi.columns import Column as Measured
+from dataforge.kpi.plan import Table
 
 from lake.schema import column_of, dimension_column, quoted
+from lake.transforms.sketches import KINDS, sketched, united
 
 WHOLE = "decimal(38,0)"
-COMPUTED = frozenset({ColumnKind.COUNT, ColumnKind.SUM, ColumnKind.MIN, ColumnKind.MAX, ColumnKind.HLL})
-"""The kinds that gold has. Quantiles and top-k are sketches that Spark has no function for."""
+LABELS = "df_labels"
+"""No field has a column of this name."""
 
 _COMPARE: Mapping[str, Callable[[Column, Any], Column]] = {
     "eq": lambda field, value: field == value,
@@ -38,6 +40,14 @@ _COMPARE: Mapping[str, Callable[[Column, Any], Column]] = {
 
 def field_column(name: str) -> Column:
     return F.col(quoted(column_of(name)))
+
+
+def labelled(rows: DataFrame, event: EventType, table: Table) -> DataFrame:
+    """The rows that a table counts, with `df_labels`. *Shape*: array of string; empty for a total."""
+    for condition in table.where:
+        rows = rows.where(holds(event, condition))
+    labels = F.array(*(label(event, dimension) for dimension in table.dimensions))
+    return rows.withColumn(LABELS, labels.cast("array<string>"))
 
 
 def label(event: EventType, dimension: Dimension) -> Column:
@@ -92,6 +102,10 @@ def measured(event: EventType, column: Measured) -> Column:
             return F.min(_ordered(event, column))
         case ColumnKind.MAX:
             return F.max(_ordered(event, column))
+        case ColumnKind.KLL:
+            return sketched(column.kind, field_column(name).cast("double"))
+        case ColumnKind.FREQUENT:
+            return sketched(column.kind, _text(event, _source(event, name)))
         case _:
             return F.hll_sketch_agg(_text(event, _source(event, name)), HLL_LG_K)
 
@@ -99,6 +113,8 @@ def measured(event: EventType, column: Measured) -> Column:
 def merged(column: Measured, name: str) -> Column:
     """The aggregate over what `measured` gave, in column `name`, for a larger window."""
     held = F.col(name)
+    if column.kind in KINDS:
+        return united(column.kind, held)
     match column.kind:
         case ColumnKind.MIN:
             return F.min(held)

@@ -35,7 +35,7 @@ def stamped(judged: DataFrame) -> DataFrame:
     stamp = _stamp()
     code = F.substring(F.hex(F.substring(stamp, 1, 1)), 1, 1)
     verdict = F.create_map(*(F.lit(part) for v in Verdict for part in (f"{v.value:X}", v.name.lower())))[code]
-    warnings = F.split(F.coalesce(_text(WARNINGS), F.lit("")), ",")
+    warnings = F.filter(F.split(_text(WARNINGS), ","), lambda name: name != "")
     return placed(judged).withColumns(
         {
             "ts_ms": _number(stamp, *_TS),
@@ -43,7 +43,7 @@ def stamped(judged: DataFrame) -> DataFrame:
             "verdict": verdict,
             "reason": _text(REASON),
             "detail": _text(_DETAIL),
-            "warnings": F.filter(warnings, lambda name: name != ""),
+            "warnings": F.coalesce(warnings, F.array().cast("array<string>")),
         }
     )
 
@@ -62,4 +62,6 @@ def _number(stamp: Column, first: int, size: int) -> Column:
 
 
 def _text(name: str) -> Column:
-    return F.decode(F.filter(F.col("headers"), lambda header: header["name"] == name)[0]["value"], "UTF-8")
+    # Nearly no record has more than its stamp, and looking through an array costs more than all else here.
+    found = F.filter(F.col("headers"), lambda header: header["name"] == name)[0]["value"]
+    return F.when(F.size("headers") > 1, F.decode(found, "UTF-8"))

@@ -4,7 +4,8 @@ So silver holds what the live numbers were made of, to the bit: which texts are 
 a decimal is read are all said in one place, `dataforge.contracts.compile`.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from operator import attrgetter
 from typing import Any
 
@@ -35,10 +36,11 @@ def decoder(contract: Contract) -> Decode:
     """For the workers. Compiled there, once a task."""
 
     def decode(batches: Iterable[pa.RecordBatch]) -> Iterable[pa.RecordBatch]:
-        found = projection(contract, contract.fields)
+        read_by = of_any_age(contract)
+        found = projection(read_by, read_by.fields)
         milliseconds = time_ms(contract)
         ids, times = (attrgetter(found.attributes[name]) for name in (contract.id_field, contract.time_field))
-        fields = [(field, attrgetter(found.attributes[name])) for name, field in contract.fields.items()]
+        fields = [(field, _reader(field, found.attributes)) for field in contract.fields.values()]
         names = [column.name for column in typed_columns(contract)]
         for batch in batches:
             events = found.decode_all(batch.column(0).to_pylist())
@@ -49,6 +51,23 @@ def decoder(contract: Contract) -> Decode:
             yield pa.RecordBatch.from_arrays([*(lineage[c.name] for c in LINEAGE), *columns], names=names)
 
     return decode
+
+
+def of_any_age(contract: Contract) -> Contract:
+    """Bronze has what older contracts let through too: a field that was not there yet is null, and one that has been
+    renamed is read by its older names.
+    """
+    names = {name: field for field in contract.fields.values() for name in (field.name, *field.renamed_from)}
+    fields = {name: replace(field, name=name, required=False) for name, field in names.items()}
+    return replace(contract, fields=fields)
+
+
+def _reader(field: Field, attributes: Mapping[str, str]) -> Callable[[Any], Any]:
+    """The field's value of a decoded event."""
+    read, *older = (attrgetter(attributes[name]) for name in (field.name, *field.renamed_from))
+    if not older:
+        return read
+    return lambda event: next((value for one in (read, *older) if (value := one(event)) is not None), None)
 
 
 def _column(contract: Contract, field: Field, values: Sequence[Any]) -> pa.Array:

@@ -40,6 +40,7 @@ _ANNOTATIONS = {
     "x-time",
     "x-pii",
     "x-tenant",
+    "x-renamed-from",
 }
 _BOUNDS = {"minimum": "ge", "maximum": "le", "exclusiveMinimum": "gt", "exclusiveMaximum": "lt"}
 _KEYWORDS = {

@@ -141,8 +141,22 @@ class _Reader:
                 scale = 0
             if types:
                 kind = cast("FieldType", types[0])
-                self.fields[name] = Field(name, kind, name in required, "null" in types, scale)
+                older = _older_names(spec)
+                self.fields[name] = Field(name, kind, name in required, "null" in types, scale, older)
                 self.nodes[name] = node
+        self._check_older_names()
+
+    def _check_older_names(self) -> None:
+        """An older name is nobody's name now, and only one field's."""
+        had: dict[str, str] = {}
+        for name, field in self.fields.items():
+            for older in field.renamed_from:
+                spec = Section(self.nodes[name], f"field {name!r}", self.root.problems)
+                if older in self.fields:
+                    spec.problem(f'field {name!r}: "x-renamed-from" names {older!r}, which is still in "properties"')
+                elif older in had:
+                    spec.problem(f'field {name!r}: "x-renamed-from" names {older!r}, and so does field {had[older]!r}')
+                had.setdefault(older, name)
 
     def _named(self, notes: Section, key: str, types: tuple[str, ...], *, required: bool = True) -> str | None:
         """The field an annotation names; it must be there, of a fitting type, and for `required` never null."""
@@ -159,6 +173,11 @@ class _Reader:
             )
         elif required and (found.nullable or not found.required):
             notes.problem(f'{name!r} is the {key!r}: put it into "required", and never null', notes.get(key))
+        elif required and found.renamed_from:
+            notes.problem(
+                f'{name!r} is the {key!r}, whose name stays: "x-renamed-from" is for other fields; a new version of '
+                "the contract may name it otherwise", notes.get(key)
+            )  # fmt: skip
         return name
 
     @staticmethod
@@ -194,6 +213,16 @@ def _types_of(spec: Section) -> list[str]:
         spec.problem(f'{spec.what} needs one "type" (of {", ".join(_TYPES)}), beside which only "null" may stand')
         return []
     return plain + ["null"] * ("null" in types)
+
+
+def _older_names(spec: Section) -> tuple[str, ...]:
+    """`x-renamed-from`: a name, or several, the newest first."""
+    node = spec.get("x-renamed-from")
+    named = [] if node is None else node.plain if isinstance(node.value, list) else [node.plain]
+    if not all(isinstance(name, str) and name and not _UNWRITABLE.search(name) for name in named):
+        spec.problem(f'{spec.what}: "x-renamed-from" is the name that the field had before, or a list of names', node)
+        return ()
+    return tuple(dict.fromkeys(named))
 
 
 def _named_path(path: Sequence[str | int]) -> str:

@@ -69,6 +69,11 @@ def read_document(file: Path, problems: Problems) -> Node | None:
     except (OSError, UnicodeDecodeError) as error:
         problems.add(file, 0, f"cannot be read: {error}")
         return None
+    return document_of(text, file, problems)
+
+
+def document_of(text: str, file: Path, problems: Problems) -> Node | None:
+    """As `read_document`, of a text that the file holds at the same lines."""
     try:
         if file.suffix == ".json":
             json.loads(text, parse_constant=_no_constant)  # exact about what JSON is, which YAML is not

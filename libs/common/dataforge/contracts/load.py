@@ -13,16 +13,17 @@ from dataforge.contracts.contract import FILE_NAME, ContractFile, read_contract
 from dataforge.contracts.document import Section, read_document
 from dataforge.contracts.lookups import Lookups, read_lookups
 from dataforge.contracts.metrics import MetricsFile, read_metrics
-from dataforge.contracts.model import Contract, Domain, EventType, QualityRule
+from dataforge.contracts.model import Contract, Domain, EventType
 from dataforge.contracts.names import NAME_RULE, is_name
 from dataforge.contracts.problems import DomainError, Problem, Problems
-from dataforge.contracts.quality import read_quality
+from dataforge.contracts.quality import QualityFile, read_quality
+from dataforge.contracts.queries import read_queries
 
 DEFAULT_PARTITIONS = 4
 
 
-def load_domains(paths: Sequence[Path]) -> list[Domain]:
-    """Every path is a domain folder, or a folder of domain folders. Ordered by name.
+def load_domains(paths: Sequence[Path], *, queries: bool = False) -> list[Domain]:
+    """Every path is a domain folder, or a folder of domain folders. Ordered by name; `queries` as for `load_domain`.
 
     *Raises* `DomainError` with every problem of every folder.
     """
@@ -30,7 +31,7 @@ def load_domains(paths: Sequence[Path]) -> list[Domain]:
     domains: dict[str, tuple[Domain, Path]] = {}
     for folder in _folders(paths, problems):
         try:
-            domain = load_domain(folder)
+            domain = load_domain(folder, queries=queries)
         except DomainError as error:
             problems += error.problems
             continue
@@ -61,8 +62,8 @@ def is_domain(folder: Path) -> bool:
     return (folder / "domain.yaml").is_file() or any(FILE_NAME.fullmatch(f.name) for f in folder.glob("*.json"))
 
 
-def load_domain(folder: Path) -> Domain:
-    """*Raises* `DomainError`."""
+def load_domain(folder: Path, *, queries: bool = False) -> Domain:
+    """With `queries`, those too: only who runs or checks them pays for a parser of SQL. *Raises* `DomainError`."""
     problems = Problems()
     if not folder.is_dir():
         problems.add(folder, 0, "there is no such folder")
@@ -74,15 +75,16 @@ def load_domain(folder: Path) -> Domain:
         problems.add(folder, 0, "holds no contract: a file <event>.v<N>.json")
     lookups = read_lookups(folder, problems)
     problems.raise_any()  # what refers to a contract or a lookup is read only once these are whole
-    rules = read_quality(folder, contracts, lookups, problems)
+    quality = read_quality(folder, contracts, lookups, problems)
     metrics = read_metrics(folder, contracts, lookups, problems)
     problems.raise_any()
-    events = tuple(_event_type(name, c, rules[e], metrics, e) for e, c in contracts.items())
+    events = tuple(_event_type(name, c, quality, metrics, e) for e, c in contracts.items())
     for event, c in zip(events, contracts.values(), strict=True):
         _try_compiling(event.contract, c, problems)
+    named = read_queries(folder, events, problems) if queries else {}
     problems.raise_any()
     stamp = _stamp([[e.contract.fingerprint for e in events], repr(metrics), _stamp_of(lookups)])
-    return Domain(name, partitions, events, lookups, stamp, description)
+    return Domain(name, partitions, events, lookups, stamp, description, folder, named)
 
 
 def _identity(folder: Path, problems: Problems) -> tuple[str, str, int]:
@@ -105,9 +107,8 @@ def _identity(folder: Path, problems: Problems) -> tuple[str, str, int]:
     return name, description, partitions
 
 
-def _event_type(
-    domain: str, c: ContractFile, rules: tuple[QualityRule, ...], metrics: MetricsFile, key: str
-) -> EventType:
+def _event_type(domain: str, c: ContractFile, quality: QualityFile, metrics: MetricsFile, key: str) -> EventType:
+    rules = quality.rules[key]
     shown = [(r.name, r.field, r.check, _comparable(r.value), r.action) for r in rules]
     contract = Contract(
         domain, c.event, c.version, c.schema, c.fields, c.id_field, c.time_field, c.time_format, c.key_field,
@@ -115,7 +116,7 @@ def _event_type(
     )  # fmt: skip
     return EventType(
         contract, rules, metrics.dimensions[key], metrics.metrics[key], metrics.lateness_ms, metrics.ttl_ms,
-        metrics.label_cap, metrics.dedupe_ms,
+        metrics.label_cap, metrics.dedupe_ms, quality.expectations[key],
     )  # fmt: skip
 
 
@@ -128,7 +129,8 @@ def _try_compiling(contract: Contract, c: ContractFile, problems: Problems) -> N
 
 
 def _comparable(value: Any) -> Any:
-    return sorted(map(repr, value)) if isinstance(value, frozenset) else repr(value)
+    """A set by its digest: the keys of a lookup are many."""
+    return crc32("\n".join(sorted(map(repr, value))).encode()) if isinstance(value, frozenset) else repr(value)
 
 
 def _stamp(content: list[Any]) -> int:

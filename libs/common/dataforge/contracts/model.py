@@ -4,6 +4,7 @@ import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from pathlib import Path
 from typing import Any, Literal
 
 OTHER = "__other__"
@@ -38,6 +39,8 @@ class Field:
     nullable: bool = False
     scale: int = 0
     """Decimal digits kept: a `number` with scale 2 folds as an integer count of hundredths."""
+    renamed_from: tuple[str, ...] = ()
+    """Names that it had before, for who keeps columns."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,16 +133,51 @@ class Contract:
         return f"quarantine.{self.name}"
 
 
+Check = Literal["minimum", "maximum", "exclusive_minimum", "exclusive_maximum", "in", "not_in", "matches", "in_lookup"]
+
+
 @dataclass(frozen=True, slots=True)
 class QualityRule:
     name: str
     field: str
-    check: Literal[
-        "minimum", "maximum", "exclusive_minimum", "exclusive_maximum", "in", "not_in", "matches", "in_lookup"
-    ]
+    check: Check
     value: Any = dataclasses.field(hash=False)
     action: Literal["quarantine", "warn"]
     why: str
+
+
+class ExpectationKind(StrEnum):
+    COMPLETENESS = "completeness"
+    RANGE = "range"
+    REFERENCES = "references"
+    UNIQUENESS = "uniqueness"
+    MEAN = "mean"
+    FRESHNESS = "freshness"
+    VOLUME = "volume"
+    DRIFT = "drift"
+
+    @property
+    def of_rows(self) -> bool:
+        """Whether each event by itself meets it or does not; what is observed is then the share that does."""
+        return self in (ExpectationKind.COMPLETENESS, ExpectationKind.RANGE, ExpectationKind.REFERENCES)
+
+
+@dataclass(frozen=True, slots=True)
+class Expectation:
+    """Of the events of the last days, as the lake has them: a number is observed, and must lie between two limits."""
+
+    name: str
+    kind: ExpectationKind
+    fields: tuple[str, ...]
+    """None for freshness and volume; one, or for uniqueness one or more."""
+    least: float | None
+    most: float | None
+    days: int
+    """So many UTC days of event time, the newest event's among them. 0 for freshness, which needs none."""
+    severity: Literal["fail", "warn"]
+    why: str
+    holds: tuple[tuple[Check, Any], ...] = dataclasses.field(default=(), hash=False)
+    """Range, references: what each value that is not null must fulfil."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,6 +194,43 @@ class EventType:
     label_cap: int
     dedupe_ms: int
     """How long an event id is remembered, in log time."""
+    expectations: tuple[Expectation, ...] = ()
+    """Of the lake. They judge no record, so no fingerprint holds them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Parameter:
+    """What a query asks its caller for."""
+
+    name: str
+    type: Literal["date", "timestamp", "integer", "number", "text", "enum"]
+    many: bool = False
+    """A list of these."""
+    required: bool = True
+    default: Any = None
+    """Of the type's own kind, as `minimum` and `maximum` are: a date, an aware datetime, an int, a float, a str; or a
+    tuple of these. Null where it may be left out and is then null."""
+    minimum: Any = None
+    maximum: Any = None
+    allowed: tuple[str, ...] = ()
+    """Of an enum."""
+    description: str = ""
+
+    @property
+    def nullable(self) -> bool:
+        return not self.required and self.default is None
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """A question that has a name; docs/specs/queries.md."""
+
+    name: str
+    description: str
+    sql: str
+    """In Athena's dialect, as its file has it."""
+    parameters: Mapping[str, Parameter] = dataclasses.field(hash=False, compare=False)
+    max_rows: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,6 +243,10 @@ class Domain:
     fingerprint: int
     """crc32 over every file of the folder that changes a number."""
     description: str = ""
+    folder: Path = dataclasses.field(default=Path(), compare=False)
+    """What it was read from."""
+    queries: Mapping[str, Query] = dataclasses.field(default_factory=dict, hash=False, compare=False)
+    """Empty where they were not asked for: see `load_domain`."""
 
     def event(self, name: str) -> EventType:
         """By event name or `event.vN`. *Raises* KeyError."""

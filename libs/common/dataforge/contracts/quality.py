@@ -1,15 +1,16 @@
-"""Reads `quality.yaml`: rules beyond the contract, and what breaking one means."""
+"""Reads `quality.yaml`: rules beyond the contract, what breaking one means, and what the lake expects of all events."""
 
 import math
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, Literal, NamedTuple, cast
 
 from dataforge.contracts.contract import ContractFile
 from dataforge.contracts.document import Node, Section, read_document
+from dataforge.contracts.expectations import named_events, read_expectations
 from dataforge.contracts.lookups import Lookups
-from dataforge.contracts.model import QualityRule
+from dataforge.contracts.model import Expectation, QualityRule
 from dataforge.contracts.names import NAME_RULE, is_name
 from dataforge.contracts.problems import Problems, suggestion
 from dataforge.contracts.reasons import Reason
@@ -21,11 +22,18 @@ _NUMERIC = CHECKS[:4]
 ACTIONS = ("quarantine", "warn")
 
 
+class QualityFile(NamedTuple):
+    """Each by event, in the order of the file."""
+
+    rules: Mapping[str, tuple[QualityRule, ...]]
+    expectations: Mapping[str, tuple[Expectation, ...]]
+
+
 def read_quality(
     folder: Path, contracts: Mapping[str, ContractFile], lookups: Lookups, problems: Problems
-) -> dict[str, tuple[QualityRule, ...]]:
-    """Event -> its rules, in the order of the file."""
+) -> QualityFile:
     rules: dict[str, list[QualityRule]] = {event: [] for event in contracts}
+    expected: dict[str, list[Expectation]] = {event: [] for event in contracts}
     root = read_document(folder / "quality.yaml", problems)
     if root is not None:
         section = Section(root, "quality.yaml", problems)
@@ -36,12 +44,17 @@ def read_quality(
             entry.finish()
             for event in events:
                 rules[event] += [rule] if rule else []
+        for event, found in read_expectations(section, contracts, lookups):
+            expected[event].append(found)
         section.finish()
-        for event, found in rules.items():
-            names = [rule.name for rule in found]
+        for event in contracts:
+            names = [one.name for one in (*rules[event], *expected[event])]
             for name in {n for n in names if names.count(n) > 1}:
                 section.problem(f"two rules of {event} are named {name!r}")
-    return {event: tuple(found) for event, found in rules.items()}
+    return QualityFile(
+        {event: tuple(found) for event, found in rules.items()},
+        {event: tuple(found) for event, found in expected.items()},
+    )
 
 
 def _rule(entry: Section, lookups: Lookups) -> QualityRule | None:
@@ -99,13 +112,7 @@ def _value(kind: str, node: Node, check: Section, lookups: Lookups) -> Any:
 
 def _events(entry: Section, rule: QualityRule | None, contracts: Mapping[str, ContractFile]) -> list[str]:
     """Every event that has the field, or the one the rule names."""
-    named = cast("str | None", entry.scalar("event", str, None))
-    if named is not None:
-        chosen: list[str] = [e for e in contracts if named in (e, e.rpartition(".v")[0])]
-        if not chosen:
-            entry.problem(f"'event' is {named!r}{suggestion(named, contracts)}", entry.get("event"))
-    else:
-        chosen = list(contracts)
+    chosen = named_events(entry, contracts)
     if rule is None:
         return []
     holders = [e for e in chosen if rule.field in contracts[e].fields]

@@ -10,7 +10,7 @@ import msgspec
 from opentelemetry import trace
 
 _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
-_NOISY = ("aiokafka", "faust", "mode", "botocore", "aiobotocore", "urllib3", "asyncio")
+_NOISY = ("aiokafka", "faust", "mode", "botocore", "aiobotocore", "urllib3", "asyncio", "py4j")
 
 
 class JsonFormatter(logging.Formatter):

@@ -58,6 +58,16 @@ LABEL_OVERFLOW = Counter(
     "Times a label beyond the cap went to __other__ (at most once per label, window and batch).",
     ("table",),
 )
+CORRECTIONS = Counter("dataforge_corrections", "Corrections from the lake, by what became of them.", ("outcome",))
+
+# --- the lake's stream ---
+LAKE_COMMITS = Counter("dataforge_lake_commits", "Commits to tables of the lake.", ("event", "layer"))
+LAKE_SECONDS = Histogram(
+    "dataforge_lake_seconds",
+    "Time of the work that ends with one.",
+    ("event", "layer"),
+    buckets=(0.5, 1, 2.5, 5, 10, 30, 60, 120, 300),
+)
 
 # --- ws-gateway ---
 WS_CLIENTS = Gauge("dataforge_ws_clients", "WebSocket connections open.")
@@ -73,4 +83,5 @@ WS_RESUMES = Counter(
 
 # --- query-api ---
 HTTP_REQUESTS = Counter("dataforge_http_requests", "Requests answered.", ("method", "route", "status"))
+QUERIES = Counter("dataforge_queries", "Queries, by how they ended: made, kept, or the problem's code.", ("how",))
 HTTP_SECONDS = Histogram("dataforge_http_seconds", "Time to answer a request.", ("method", "route"), buckets=_SECONDS)

@@ -16,11 +16,10 @@ from operator import attrgetter
 
 from opentelemetry import trace
 from opentelemetry.context import Context
-from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
-from opentelemetry.sdk.trace.sampling import Decision, ParentBased, Sampler, SamplingResult
+from opentelemetry.sdk.trace.sampling import ALWAYS_ON, Decision, ParentBased, Sampler, SamplingResult
 from opentelemetry.trace import Link, NonRecordingSpan, Span, SpanContext, SpanKind, TraceFlags
 from opentelemetry.trace.span import TraceState
 from opentelemetry.util.types import Attributes
@@ -56,16 +55,22 @@ class _LinkedRoots(Sampler):
         return "LinkedRoots"
 
 
-def configure_tracing(service: str, otlp_endpoint: str | None, *, instance: str | None = None) -> None:
+def configure_tracing(
+    service: str, otlp_endpoint: str | None, *, instance: str | None = None, all_work: bool = False
+) -> None:
     """Export spans of this process to an OTLP/HTTP collector (base URL); without one, spans cost next to nothing.
 
+    With `all_work` a `work_span` is recorded too: for a process whose pieces of work are few, and large.
     Call it once, in the process that exports (a BatchSpanProcessor does not survive a fork).
     """
     global _provider
     if otlp_endpoint is None or _provider is not None:
         return
+    # imported late: most processes of a laptop export nothing, and it is a twentieth of a start
+    from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+
     resource = Resource.create({"service.name": service} | ({"service.instance.id": instance} if instance else {}))
-    _provider = TracerProvider(resource=resource, sampler=ParentBased(_LinkedRoots()))
+    _provider = TracerProvider(resource=resource, sampler=ParentBased(ALWAYS_ON if all_work else _LinkedRoots()))
     exporter = OTLPSpanExporter(endpoint=f"{otlp_endpoint.rstrip('/')}/v1/traces", timeout=5)
     _provider.add_span_processor(BatchSpanProcessor(exporter, schedule_delay_millis=500))
     trace.set_tracer_provider(_provider)
@@ -78,6 +83,13 @@ def stop_tracing(timeout_s: float = 2) -> None:
         provider, _provider = _provider, None
         provider.force_flush(int(timeout_s * 1000))
         provider.shutdown()
+
+
+@contextmanager
+def work_span(name: str, attributes: Mapping[str, str | int | float]) -> Iterator[Span]:
+    """Span a piece of work that is no batch of records; what it comes to is set on the span that is yielded."""
+    with _TRACER.start_as_current_span(name, attributes=attributes) as span:
+        yield span
 
 
 def _ids(event_id: str) -> tuple[int, int, int]:

@@ -68,6 +68,10 @@ class Chain:
         footer = await self.footer(self.key(last))
         return ChainEnd(footer.next, footer)
 
+    async def start_of(self, offset: int) -> int | None:
+        """Where the object starts that holds `offset`, or is the last before it; None where there is none."""
+        return await self._last_start(offset)
+
     async def _last_start(self, limit: int | None = None) -> int | None:
         """The greatest start; with a limit, the greatest that does not lie beyond it."""
         last, listed = None, 0
@@ -108,7 +112,7 @@ class Chain:
 
         *Raises* `Fatal` where the chain has a hole at or after `offset`, or an object of it is damaged.
         """
-        first = await self._last_start(offset)
+        first = await self.start_of(offset)
         if first is None:
             async for start in self.starts():
                 raise Fatal(f"{self.prefix} starts at offset {start}, and {offset} was asked for")

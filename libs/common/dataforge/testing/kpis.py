@@ -17,8 +17,9 @@ from dataforge.contracts.model import (
     Metric,
     Rolling,
 )
+from dataforge.corrections import OVERLAY, Correction
 from dataforge.kpi.columns import ALGEBRA, Column, ColumnKind, label_text
-from dataforge.kpi.plan import Row, plan
+from dataforge.kpi.plan import Row, View, plan
 from dataforge.state.model import Commit, Settlement, window_key
 from dataforge.state.store import StateWriter
 
@@ -170,6 +171,53 @@ class KpiWriter:
                 row = self._held.setdefault(key, {}).setdefault(label, table.empty_row())
                 row[1:] = [_absorb(c, held, event) for c, held in zip(table.columns, row[1:], strict=True)]
                 changed.setdefault(key, set()).add(label)
+
+
+def correction(
+    event: str, view: View, size_ms: int, start_ms: int, label: tuple[str, ...], *stored: Any, revision: int = 1
+) -> Correction:
+    """Of what the view reads: `stored` values of its columns, in its order; none where the row is gone."""
+    said = dict(zip(view.columns, stored, strict=True)) if stored else {}
+    return Correction(
+        event=event,
+        table=view.table.id,
+        size_ms=size_ms,
+        start_ms=start_ms,
+        label=label,
+        revision=revision,
+        columns={at: value for at, value in said.items() if not isinstance(value, bytes)},
+        sketches={at: value for at, value in said.items() if isinstance(value, bytes)},
+        gone=not stored,
+    )
+
+
+class OverlayWriter:
+    """Owner of the overlay: commits what it is told, whatever its revision."""
+
+    def __init__(self, state: StateWriter, *, claim: str = "c1") -> None:
+        self._state, self._claim = state, claim
+        self.position = 0
+
+    async def open(self, claim: str | None = None) -> None:
+        self._claim = claim or self._claim
+        await self._state.claim(*OVERLAY, self._claim)
+
+    async def write(self, *corrections: Correction) -> None:
+        previous, self.position = self.position, self.position + max(1, len(corrections))
+        rows: dict[str, dict[str, Row]] = {}
+        for one in corrections:
+            rows.setdefault(one.window, {})[one.label_text] = one.row
+        fed = {"next": self.position, "watermark": 0, "position": self.position, "rows": rows, "gone": [], "trace": []}
+        commit = Commit(
+            claim=self._claim,
+            previous=previous,
+            position=self.position,
+            meta={"next": str(self.position)},
+            windows={key: {label: _pack(row) for label, row in found.items()} for key, found in rows.items()},
+            ends={one.window: one.end_ms for one in corrections},
+            feed=(_pack(fed),),
+        )
+        await self._state.commit(*OVERLAY, commit)
 
 
 def _label(dimension: Dimension, event: Mapping[str, Any]) -> str:

@@ -43,6 +43,16 @@ QUALITY = """rules:
     action: warn
     why: Nobody pays that much.
 """
+LAKE = """lake:
+  - {name: weighed, expect: {completeness: {field: weight, at_least: 0.9}}, severity: warn, why: It is sent., last: 7d}
+  - {name: cheap, expect: {range: {field: amount, minimum: 0, maximum: 500, at_least: 0.99}}, severity: fail, why: Tea.}
+  - {name: known, expect: {references: {field: sku, lookup: products}}, severity: fail, why: It is ours., event: order}
+  - {name: once, expect: {uniqueness: {fields: [customer, sku]}}, severity: warn, why: Nobody buys twice.}
+  - {name: usual, expect: {mean: {field: pieces, minimum: 1}}, severity: warn, why: No baskets of nothing.}
+  - {name: awake, expect: {freshness: {at_most: 1h}}, severity: fail, why: Somebody always drinks tea.}
+  - {name: steady, expect: {volume: {within: 4}}, severity: fail, why: No day has four times another's., last: 14d}
+  - {name: same, expect: {drift: {field: amount, at_most: 0.2}}, severity: warn, why: Prices change slowly.}
+"""
 FILES = {
     "order.v1.json": CONTRACT,
     "metrics.yaml": METRICS,

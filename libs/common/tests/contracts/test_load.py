@@ -9,10 +9,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dataforge.contracts.load import load_domain, load_domains
-from dataforge.contracts.model import Condition, MeasureKind, Rolling
+from dataforge.contracts.lookups import lookup_sources
+from dataforge.contracts.model import Condition, Expectation, ExpectationKind, MeasureKind, Rolling
 from dataforge.contracts.problems import DomainError
 
-from shop import CONTRACT, FILES, METRICS, QUALITY, contract_with, write_shop
+from shop import CONTRACT, FILES, LAKE, METRICS, QUALITY, contract_with, write_shop
 
 RETAIL = Path(__file__).parents[4] / "domains" / "retail"
 
@@ -21,6 +22,20 @@ def problems_of(folder: Path) -> list[tuple[str, int, str]]:
     with pytest.raises(DomainError) as error:
         load_domain(folder)
     return [(p.file.name, p.line, p.message) for p in error.value.problems]
+
+
+def test_what_a_lookup_names_can_be_had_whole() -> None:
+    domain = load_domain(RETAIL)
+    products = lookup_sources(domain.folder)["products"]
+    assert set(domain.lookups["products"]) == {"product_id", "department"}
+    assert {"product_id", "department", "brand", "package_size"} <= set(products.table.column_names)
+    assert (products.key, products.table.num_rows) == ("product_id", len(domain.lookups["products"]["product_id"]))
+
+
+def test_a_lookup_that_is_not_there_is_named_whoever_asks(tmp_path: Path) -> None:
+    folder = write_shop(tmp_path, lookups__yaml="products: {source: nowhere.csv, key: sku}\n")
+    with pytest.raises(DomainError, match=r"there is no file 'nowhere\.csv'"):
+        lookup_sources(folder)
 
 
 def test_a_whole_folder(tmp_path: Path) -> None:
@@ -50,6 +65,37 @@ def test_a_whole_folder(tmp_path: Path) -> None:
     assert event.metrics["best"].measure.field == "category"
     assert event.metrics["best"].measure.kind is MeasureKind.TOP_K
     assert event.dimensions["category"].lookup == {"A1": "tea", "007": "coffee"}
+
+
+def test_what_the_lake_expects_is_read_and_changes_no_fingerprint(tmp_path: Path) -> None:
+    plain = load_domain(write_shop(tmp_path / "a"))
+    domain = load_domain(write_shop(tmp_path / "b", quality__yaml=QUALITY + LAKE))
+    assert (domain.fingerprint, domain.events[0].contract) == (plain.fingerprint, plain.events[0].contract)
+    assert domain.events[0].rules == plain.events[0].rules
+    assert plain.events[0].expectations == ()
+    found = {one.name: one for one in domain.event("order").expectations}
+    kind, skus = ExpectationKind, frozenset({"A1", "007", "C3"})
+    assert list(found) == ["weighed", "cheap", "known", "once", "usual", "awake", "steady", "same"]
+    assert found["weighed"] == Expectation(
+        "weighed", kind.COMPLETENESS, ("weight",), 0.9, None, 7, "warn", "It is sent."
+    )
+    assert (found["cheap"].least, found["cheap"].holds) == (0.99, (("minimum", 0), ("maximum", 500)))
+    assert (found["known"].least, found["known"].holds) == (1, (("in_lookup", skus),))
+    assert (found["once"].fields, found["once"].days) == (("customer", "sku"), 28)
+    assert (found["usual"].least, found["usual"].most) == (1, None)
+    assert (found["awake"].most, found["awake"].days, found["awake"].severity) == (3_600, 0, "fail")
+    assert (found["steady"].least, found["steady"].most, found["steady"].days) == (0.25, 4, 14)
+    assert (found["same"].fields, found["same"].most) == (("amount",), 0.2)
+    assert {one.kind for one in found.values()} == set(kind)
+    assert {one.name for one in found.values() if one.kind.of_rows} == {"weighed", "cheap", "known"}
+
+
+def test_a_field_knows_the_names_that_it_had(tmp_path: Path) -> None:
+    text = CONTRACT.replace('"x-scale": 2', '"x-scale": 2, "x-renamed-from": ["price", "cost"]')
+    text = text.replace('"pieces": {', '"pieces": {"x-renamed-from": "units", ')
+    fields = load_domain(write_shop(tmp_path, order__v1__json=text)).event("order").contract.fields
+    assert (fields["amount"].renamed_from, fields["pieces"].renamed_from) == (("price", "cost"), ("units",))
+    assert fields["sku"].renamed_from == ()
 
 
 def test_a_contract_alone_is_a_domain(tmp_path: Path) -> None:
@@ -111,6 +157,13 @@ def test_a_folder_of_domains_stands_for_all_of_them() -> None:
 
 
 METRIC = "metrics:\n  m:\n    {}\n"
+EXPECTED = "lake:\n  - name: e\n    severity: warn\n    why: x\n    expect: {}\n"
+
+
+def wrong_expectation(expect: str, message: str, line: int = 5, more: str = "") -> tuple[str, str, int, str]:
+    return ("quality.yaml", EXPECTED.format(expect) + more, line, message)
+
+
 WRONG = [
     # file, its text, line, part of the message
     ("domain.yaml", "name: My-Shop", 1, "must be a small letter"),
@@ -133,6 +186,21 @@ WRONG = [
     ("order.v1.json", CONTRACT.replace('"id": "order"', '"id": "pieces"'), 3, "never null"),
     ("order.v1.json", CONTRACT.replace(', "format": "date-time"', ""), 6, "date-time"),
     ("order.v1.json", CONTRACT.replace('"x-scale": 2', '"x-scale": 10'), 11, "1 to 9"),
+    ("order.v1.json", CONTRACT.replace('"x-scale": 2', '"x-renamed-from": 2'), 11, "or a list of names"),
+    ("order.v1.json", CONTRACT.replace('"x-scale": 2', '"x-renamed-from": ["", "a"]'), 11, "or a list of names"),
+    ("order.v1.json", CONTRACT.replace('"x-scale": 2', '"x-renamed-from": "sku"'), 11, 'is still in "properties"'),
+    (
+        "order.v1.json",
+        CONTRACT.replace('{"type": "number"', '{"x-renamed-from": ["old", "older"], "type": "number"'),
+        12,
+        "names 'old', and so does field 'amount'",
+    ),
+    (
+        "order.v1.json",
+        CONTRACT.replace('"format": "date-time"', '"format": "date-time", "x-renamed-from": "when"'),
+        3,
+        "'at' is the 'event_time', whose name stays",
+    ),
     ("order.v1.json", CONTRACT.replace('"type": "boolean"', '"type": ["boolean", "string"]'), 9, 'one "type"'),
     ("order.v1.json", CONTRACT.replace('"weight"', '"we\\"ight"'), 12, "may not hold quotes"),
     ("order.v1.json", CONTRACT.replace('"sku", "amount"]', '"sku", "amnt"]'), 15, "'amnt'"),
@@ -150,6 +218,32 @@ WRONG = [
     ("quality.yaml", QUALITY.replace("maximum: 10000", "maximum: .nan"), 4, "needs a number"),
     ("quality.yaml", QUALITY.replace("warn", "drop"), 5, "quarantine or warn"),
     ("quality.yaml", QUALITY.replace("    why: Nobody pays that much.\n", ""), 2, "needs 'why'"),
+    ("quality.yaml", QUALITY + LAKE.replace("weighed", "too_dear"), 1, "named 'too_dear'"),
+    ("quality.yaml", LAKE.replace("severity: warn", "severity: drop"), 2, "fail or warn"),
+    ("quality.yaml", LAKE.replace(", why: Tea.", ""), 3, "needs 'why'"),
+    ("quality.yaml", LAKE.replace("name: known", "name: Known"), 4, "a small letter"),
+    ("quality.yaml", LAKE.replace("event: order", "event: odrer"), 4, "did you mean 'order"),
+    wrong_expectation("{complete: {field: sku}}", "did you mean 'completeness'"),
+    wrong_expectation("{freshness: {at_most: 1h}, volume: {within: 2}}", "needs one 'expect'", line=2),
+    wrong_expectation("{completeness: {field: skuu}}", "did you mean 'sku'"),
+    wrong_expectation("{completeness: {field: sku, at_least: 99}}", "a share above 0"),
+    wrong_expectation("{completeness: {field: sku, at_most: 1}}", "has no 'at_most'"),
+    wrong_expectation("{uniqueness: {fields: [sku, sku]}}", "different fields"),
+    wrong_expectation("{uniqueness: {fields: []}}", "different fields"),
+    wrong_expectation("{range: {field: amount}}", "needs 'minimum', 'maximum' or both"),
+    wrong_expectation("{range: {field: amount, minimum: 2, maximum: 1}}", "'minimum' is above 'maximum'"),
+    wrong_expectation("{range: {field: amount, minimum: .nan}}", "as numbers"),
+    wrong_expectation(f"{{mean: {{field: amount, maximum: 1{400 * '0'}}}}}", "as numbers"),
+    wrong_expectation("{mean: {field: sku, minimum: 1}}", "'sku' is a string; mean needs a integer or number"),
+    wrong_expectation("{references: {field: sku, lookup: product}}", "did you mean 'products'"),
+    wrong_expectation("{references: {field: amount, lookup: products}}", "references needs a string or integer"),
+    wrong_expectation("{freshness: {at_most: soon}}", "a duration"),
+    wrong_expectation("{freshness: {at_most: 1h}}", "has no 'last'", line=6, more="    last: 7d\n"),
+    wrong_expectation("{volume: {within: 1}}", "a number above 1"),
+    wrong_expectation("{volume: {within: 2}}", "at least 5d", line=6, more="    last: 4d\n"),
+    wrong_expectation("{completeness: {field: sku}}", "whole days", line=6, more="    last: 36h\n"),
+    wrong_expectation("{drift: {field: at, at_most: 0.1}}", "event time"),
+    wrong_expectation("{drift: {field: tags, at_most: 0.1}}", "'tags' is a array"),
     ("metrics.yaml", "lateness: 1 hour", 1, "a duration"),
     ("metrics.yaml", "lateness: 1h\nttl: 30m", 2, "longer than lateness"),
     (

@@ -9,6 +9,8 @@ from typing import Any, Protocol
 from devstack.bench.api import api
 from devstack.bench.contest import SuiteReport
 from devstack.bench.e2e import P99_IN_THE_MIDDLE, RATES, e2e
+from devstack.bench.lake import FLAT, PLAIN, lake
+from devstack.bench.query import GOALS, query
 from devstack.bench.scale import VARIANTS, scale
 from devstack.bench.start import SECONDS, start
 from devstack.bench.stream import stream
@@ -74,5 +76,7 @@ SUITES = {
         events=50_000,
     ),
     "scale": Suite(scale, [*VARIANTS], limits={"10_thousand_keys": 1.3}),
+    "lake": Suite(lake, [PLAIN], {PLAIN: 0.5}, {FLAT: 1.2}, events=1_400_000, least=100_000, most=20_000_000),
+    "query": Suite(query, [], limits=GOALS, events=1_000_000, most=1_400_000),
     "start": Suite(start, [], limits=SECONDS),
 }

@@ -4,7 +4,7 @@ import asyncio
 import random
 from bisect import bisect_right
 from collections import Counter
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 
@@ -23,6 +23,8 @@ from devstack.oracle.tape import Tape
 VIEWS = (View("revenue", "store", "10s", 60), View("units", "department", "1m", 30))
 _ASK_S = 4.0
 _CUT_EVERY_S = (1.0, 5.0)
+_REST_S = 0.75
+"""Between questions to the object store: each costs it, and whoever asks, as much as an upload."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,8 +97,8 @@ async def witnesses(stage: Stage, partitions: int) -> AsyncIterator[Witnesses]:
             api=api,
             views=views,
             probes={
-                "landing_raw": lambda: raw_ends(partitions),
-                "landing_judged": lambda: judged_ends(partitions),
+                "landing_raw": lambda: _rested(raw_ends, partitions),
+                "landing_judged": lambda: _rested(judged_ends, partitions),
                 "judge": lambda: _now(dict(accepted.next)),
                 "aggregator": state.next,
                 "quarantine": lambda: _now(copied(accepted, copies.newest)),
@@ -125,6 +127,11 @@ def _on_screen(views: Sequence[LiveView]) -> Positions:
         raise NoAnswer("a live client is not connected")
     partitions = set.intersection(*(set(view.screen.next) for view in views))
     return {p: min(view.screen.next[p] for view in views) for p in partitions}
+
+
+async def _rested(ends: Callable[[int], Awaitable[Positions]], partitions: int) -> Positions:
+    await asyncio.sleep(_REST_S)
+    return await ends(partitions)
 
 
 async def _now(positions: Positions) -> Positions:

@@ -18,20 +18,24 @@ from rich.panel import Panel
 
 from devstack import domains
 from devstack.commands import replaying
+from devstack.commands.lake import JOBS
 from devstack.commands.options import Data
 from devstack.commands.replaying import horizons, pace, share
+from devstack.commands.up import optional
+from devstack.demo.lake import Judge, judged
 from devstack.demo.once import Once
 from devstack.demo.report import Report
 from devstack.demo.show import report_table
 from devstack.errors import UsageError
-from devstack.model import Endpoints, State
+from devstack.lake.jobs import environment, jars, python
+from devstack.model import LAKE, SERVICES, Endpoints, State
 from devstack.oracle.log import end_offsets
 from devstack.paths import repo_root
 from devstack.replay.plan import Faults, Horizons
 from devstack.replay.purchases import read_purchases
 from devstack.replay.replay import TOPIC, Options, replay
 from devstack.replay.send import make_producer
-from devstack.settings import default_data_dir
+from devstack.settings import default_data_dir, inherited
 from devstack.stack import Stack
 
 app = typer.Typer()
@@ -51,6 +55,9 @@ def demo(
     malformed: Annotated[str, replaying.MALFORMED] = "0%",
     json: Annotated[Path | None, typer.Option(help="Write the report here.")] = None,
     keep: Annotated[bool, typer.Option(help="Leave the stack running.")] = False,
+    with_: Annotated[
+        list[str] | None, typer.Option("--with", help="Run this too: lake, and with --once hold the KPIs against it.")
+    ] = None,
     latency: Annotated[bool, typer.Option(help="Measure latency: 65 s at 1,000 events a second.")] = True,
     data: Data = None,
 ) -> None:
@@ -63,6 +70,7 @@ def demo(
         faults=Faults(share(duplicates), share(late), share(out_of_order), share(malformed)),
         seed=seed,
     )
+    more = optional(with_ or [])
     if json is not None:
         json.parent.mkdir(parents=True, exist_ok=True)  # before minutes of work, not after
     console = Console()
@@ -72,14 +80,17 @@ def demo(
         stack = Stack.start(
             folder,
             domains.checked([repo_root() / "domains" / "retail"]),
+            services=(*SERVICES, *more),
             usual_ports=True,
             tied=not keep,
+            timeout_s=300.0,
             fetching=lambda done, total: status.update(f"fetching the servers, once: {done} of {total} files"),
             on_state=lambda state: status.update(_waiting(state)),
         )
     try:
         if once:
-            report = _once(stack.endpoints(), options, events, latency, console)
+            judge = _judge(stack) if LAKE in more else None
+            report = _once(stack.endpoints(), options, events, latency, judge, console)
             if json is not None:
                 json.write_bytes(msgspec.json.format(msgspec.json.encode(report)) + b"\n")
             console.print(report_table(report))
@@ -103,6 +114,12 @@ def demo(
     sys.exit(0 if agrees else 1)
 
 
+def _judge(stack: Stack) -> Judge:
+    jobs = [job for job in ("all", "correct") if job in JOBS]
+    env = environment(stack.endpoints(), stack.state().domains, stack.paths, jars(), inherited())
+    return lambda: judged(jobs, env, python())
+
+
 def _folder(given: Path | None, *, fresh: bool) -> Path:
     """Where the stack works. A proof starts from nothing: the usual folder if it is unused, else a new one."""
     folder = given.expanduser().absolute() if given else default_data_dir()
@@ -119,14 +136,16 @@ def _waiting(state: State) -> str:
     return f"waiting for {', '.join(missing) or 'the supervisor'}"
 
 
-def _once(reach: Endpoints, options: Options, events: int | None, latency: bool, console: Console) -> Report:
+def _once(
+    reach: Endpoints, options: Options, events: int | None, latency: bool, judge: Judge | None, console: Console
+) -> Report:
     def progress(what: str, count: int) -> AbstractContextManager[Callable[[int], None]]:
         return replaying.sending(console, count, what)
 
     async def run() -> Report:
         if any((await end_offsets(reach.kafka, TOPIC)).values()):
             raise UsageError(f"{TOPIC} holds records already: --once counts from nothing, give another --data folder")
-        return await Once(reach, horizons(), options, progress).run(events, with_latency=latency)
+        return await Once(reach, horizons(), options, progress, judge).run(events, with_latency=latency)
 
     return asyncio.run(run())
 

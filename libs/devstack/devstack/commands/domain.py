@@ -29,7 +29,7 @@ def check(
 ) -> None:
     """Say what is wrong with a domain folder, by file and line. Exits 0 where nothing is, else 1."""
     try:
-        found = load_domain(folder)
+        found = load_domain(folder, queries=True)
     except DomainError as error:
         if as_json:
             shown = [{"file": str(p.file), "line": p.line, "message": p.message} for p in error.problems]
@@ -43,7 +43,9 @@ def check(
             )
         raise typer.Exit(1) from None
     if as_json:
-        typer.echo(json.dumps({"ok": True, "name": found.name, "topics": _topics(found)}))
+        typer.echo(
+            json.dumps({"ok": True, "name": found.name, "topics": _topics(found), "queries": list(found.queries)})
+        )
     else:
         _show(found)
 
@@ -63,3 +65,8 @@ def _show(found: Domain) -> None:
             by = "; ".join(",".join(names) or "total" for names in metric.by)
             table.add_row(metric.name, metric.measure.kind.value, by, " ".join(windows_text(metric)))
         console.print(table if event.metrics else "no metrics: events are landed and judged")
+    if found.queries:
+        table = Table("query", "asks for", "answers", box=None)
+        for query in found.queries.values():
+            table.add_row(query.name, ", ".join(query.parameters), escape(query.description))
+        console.print("\n", table)

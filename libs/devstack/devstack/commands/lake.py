@@ -1,5 +1,6 @@
-"""`dataforge lake run`, `status`, `agree`: the lakehouse's jobs beside a running stack."""
+"""`dataforge lake …`: the lakehouse's jobs beside a running stack."""
 
+import os
 import sys
 from datetime import datetime
 from pathlib import Path
@@ -10,16 +11,33 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from devstack.commands.lake_prove import prove
+from devstack.commands.nightly import alert, nightly
 from devstack.commands.options import Data, Json, data_dir
-from devstack.errors import StackError, UsageError
-from devstack.lake.jobs import environment, jars, lake, python
+from devstack.errors import UsageError
+from devstack.lake.jobs import asked, beside, python
 from devstack.lake.shown import shown
-from devstack.settings import inherited
 from devstack.stack import Stack
 
 app = typer.Typer(no_args_is_help=True)
+app.command()(nightly)
+app.command()(alert)
+app.command()(prove)
 
-JOBS = ("bronze", "silver", "gold", "all", "backfill", "compact", "expire", "orphans")
+JOBS = (
+    "bronze",
+    "silver",
+    "gold",
+    "lookups",
+    "correct",
+    "quality",
+    "export",
+    "backfill",
+    "compact",
+    "expire",
+    "orphans",
+    "all",
+)
 _Domain = Annotated[str | None, typer.Option(help="One domain; all of the stack's where left out.")]
 
 
@@ -30,7 +48,7 @@ def group() -> None:
 
 @app.command()
 def run(
-    job: Annotated[str, typer.Argument(help=f"One of {', '.join(JOBS)}; all: bronze, silver and gold.")],
+    job: Annotated[str, typer.Argument(help=f"One of {', '.join(JOBS)}; all: bronze, silver, gold, lookups.")],
     domain: _Domain = None,
     since: Annotated[
         datetime | None, typer.Option(formats=["%Y-%m-%d"], help="Backfill looks no further back than this day.")
@@ -38,7 +56,10 @@ def run(
     data: Data = None,
     json: Json = False,
 ) -> None:
-    """Bring the tables to where the stack is now, or keep them in order. Running it again does nothing twice."""
+    """Bring the tables to where the stack is now, keep them in order, or correct the live numbers by them.
+
+    Running it again does nothing twice.
+    """
     if job not in JOBS:
         raise UsageError(f"there is no job {job!r}; there are: {', '.join(JOBS)}")
     if since is not None and job != "backfill":
@@ -55,17 +76,44 @@ def run(
 
 
 @app.command()
+def stream(
+    domain: _Domain = None,
+    gold_every: Annotated[float | None, typer.Option(help="Bring gold along too, this often (s).")] = None,
+    data: Data = None,
+) -> None:
+    """Follow the judged logs into bronze and silver, until Ctrl-C. Or have the stack run it: `up --with lake`."""
+    interpreter, env = _reached(data)
+    more = [*_of(domain), *(["--gold-every", str(gold_every)] if gold_every is not None else [])]
+    command = [str(interpreter), "-m", "lake", "stream", *more]
+    os.execve(interpreter, command, env)  # noqa: S606 - this process becomes it, and Ctrl-C is its own to hear
+
+
+@app.command()
 def status(domain: _Domain = None, data: Data = None, json: Json = False) -> None:
-    """What is in the tables, and how much of the judged log."""
+    """What is in the tables, how far behind the judged log, and how fast they grow."""
     answer = _asked(["status"], domain, data)
     if json:
         sys.stdout.write(answer)
         return
-    table = Table("event", "layer", "rows", "last commit", "next judged offset by partition")
+    table = Table("event", "layer", "rows", "last commit", "behind", "rows/s", "next judged offset by partition")
     for row in msgspec.json.decode(answer):
         positions = " ".join(f"{partition}:{offset:,}" for partition, offset in row["positions"].items())
-        table.add_row(row["event"], row["layer"], f"{row['records']:,}", row["committed"] or "none", positions)
+        behind = "unknown" if row["lag"] is None else f"{row['lag']:,}"
+        numbers = (f"{row['records']:,}", row["committed"] or "none", behind, f"{row['rows_per_s']:,.0f}")
+        table.add_row(row["event"], row["layer"], *numbers, positions)
     Console().print(table)
+
+
+@app.command("quality-docs")
+def quality_docs(
+    folder: Annotated[Path, typer.Argument(help="Where the pages go.")],
+    most: Annotated[int, typer.Option(help="Reports of each event and kind, the newest.")] = 10,
+    domain: _Domain = None,
+    data: Data = None,
+) -> None:
+    """Pages for a browser: what quality.yaml expects of the lake, and what was found."""
+    answer = _asked(["quality-docs", str(folder.absolute()), "--most", str(most)], domain, data)
+    Console(highlight=False).print(f"open {msgspec.json.decode(answer)['page']}", soft_wrap=True)
 
 
 @app.command()
@@ -90,7 +138,7 @@ def _show(report: dict[str, Any], console: Console) -> None:
     console.print(", ".join(f"{report[name]:,} {name}" for name in names))
     for one in report["first"]:
         labels = ", ".join(map(str, one["labels"])) or "the total"
-        why = "late events or far repeats" if one["explained"] else "[red]unexplained[/]"
+        why = "late events, far repeats or label caps" if one["explained"] else "[red]unexplained[/]"
         console.print(
             f"{one['metric']} {one['window']} {one['start']} {labels}: live {one['live']}, lake {one['lake']}; {why}",
             soft_wrap=True,
@@ -99,17 +147,20 @@ def _show(report: dict[str, Any], console: Console) -> None:
 
 def _asked(arguments: list[str], domain: str | None, data: Path | None, *, fails_by_answering: bool = False) -> str:
     """What the lake answers. *Raises* `StackError` where it does not."""
-    stack = Stack.attach(data_dir(data))
-    interpreter = python()
-    with Console(stderr=True).status("fetching the lake's jars"):
-        class_path = jars()
-    env = environment(stack.endpoints(), stack.state().domains, stack.paths, class_path, inherited())
-    asked, console = [*arguments, *(["--domain", domain] if domain else [])], Console(stderr=True)
+    interpreter, env = _reached(data)
+    command, console = [*arguments, *_of(domain)], Console(stderr=True)
     if arguments[0] == "run" and console.is_terminal:
         with shown(console) as terminal:
-            ended = lake([*asked, "--progress"], env, interpreter, terminal.heard)
-    else:
-        ended = lake(asked, env, interpreter)
-    if ended.returncode and not (fails_by_answering and ended.stdout):
-        raise StackError("the lake's job failed: its last words are above")
-    return ended.stdout
+            return asked([*command, "--progress"], env, interpreter, terminal.heard)
+    return asked(command, env, interpreter, fails_by_answering=fails_by_answering)
+
+
+def _of(domain: str | None) -> list[str]:
+    return ["--domain", domain] if domain else []
+
+
+def _reached(data: Path | None) -> tuple[Path, dict[str, str]]:
+    """The lake's interpreter, and its environment beside a running stack. *Raises* `StackError`."""
+    stack = Stack.attach(data_dir(data))
+    with Console(stderr=True).status("fetching the lake's jars"):
+        return python(), beside(stack)

@@ -16,10 +16,10 @@ from rich.table import Table
 
 from dataforge.contracts.problems import DomainError
 
-from devstack import domains, topics
+from devstack import domains
 from devstack.commands.options import Data, Json, data_dir
 from devstack.errors import UsageError
-from devstack.model import SERVERS, SERVICES, ServiceSpec, State, Wanted, read_state, read_wanted
+from devstack.model import OPTIONAL, SERVERS, SERVICES, ServiceSpec, State, Wanted, read_state, read_wanted
 from devstack.paths import StackPaths
 from devstack.stack import Stack
 
@@ -33,9 +33,13 @@ def up(
     ] = None,
     data: Data = None,
     only: Annotated[
-        list[str] | None, typer.Option(help="Run only this server or service; may be repeated; `servers` is all three.")
+        list[str] | None,
+        typer.Option(help="Run only this server or service; may be repeated; `servers` is all of them."),
     ] = None,
     scale: Annotated[list[str] | None, typer.Option(help="Instances of a worker, e.g. aggregator=2.")] = None,
+    with_: Annotated[
+        list[str] | None, typer.Option("--with", help="Run this too: lake, its stream. May be repeated.")
+    ] = None,
     foreground: Annotated[bool, typer.Option(help="Stay; Ctrl-C stops everything.")] = False,
     timeout: Annotated[float, typer.Option(help="Seconds to wait until everything answers.")] = 120.0,
     json: Json = False,
@@ -44,7 +48,7 @@ def up(
     paths = StackPaths(data_dir(data))
     before, state = read_wanted(paths.wanted), read_state(paths.state)
     running = state is not None and state.alive()
-    selection = select(before if running else None, only or [], scale or [])
+    selection = select(before if running else None, only or [], scale or [], with_ or [])
     folders = domains.joined(
         before.domains if before else (), domains.checked(domain) if domain else domains.default_folders()
     )
@@ -75,8 +79,10 @@ def up(
 
 def _check(folders: Sequence[str]) -> None:
     """Says what is wrong with a domain before anything is started or disturbed. *Raises* `UsageError`."""
+    from dataforge.contracts.load import load_domains  # late, as in `topics`
+
     try:
-        topics.of_domains(folders)
+        load_domains([Path(folder) for folder in folders], queries=True)
     except DomainError as error:
         raise UsageError(f"nothing was started or changed, because of the domain:\n{error}") from error
 
@@ -87,23 +93,37 @@ class Selection:
     services: tuple[ServiceSpec, ...]
 
 
-def select(running: Wanted | None, only: Sequence[str], scale: Sequence[str]) -> Selection:
-    """What to run: all of it, or only what is named; a running stack keeps what it has. *Raises* `UsageError`."""
+def select(running: Wanted | None, only: Sequence[str], scale: Sequence[str], also: Sequence[str] = ()) -> Selection:
+    """What to run: all of it, or only what is named, and what is asked for `also`; a running stack keeps what it has.
+
+    *Raises* `UsageError`.
+    """
     known = (*SERVERS, *(s.name for s in SERVICES))
     for name in only:
         if name not in (*known, "servers"):
             raise UsageError(
-                f"nothing is called {name}; there are {', '.join(known)}, and `servers` for the first three"
+                f"nothing is called {name}; there are {', '.join(known)}, and `servers` for the first four"
             )
+    wanted_too = optional(also)
     counts = dict(_instances(item, known) for item in scale)
     chosen = set(only) or set(known)
     if "servers" in chosen:
         chosen |= set(SERVERS)
     have = {s.name: s for s in running.services} if running else {}
     servers = tuple(s for s in SERVERS if s in chosen or (running is not None and s in running.servers))
-    specs = [have.get(s.name, s) for s in SERVICES if s.name in chosen or s.name in have]
+    chosen |= {spec.name for spec in wanted_too}
+    specs = [have.get(s.name, s) for s in (*SERVICES, *OPTIONAL) if s.name in chosen or s.name in have]
     scaled = (msgspec.structs.replace(s, instances=counts.get(s.name, s.instances)) for s in specs)
     return Selection(servers, tuple(scaled))
+
+
+def optional(names: Sequence[str]) -> list[ServiceSpec]:
+    """What `--with` names. *Raises* `UsageError`."""
+    known = {spec.name: spec for spec in OPTIONAL}
+    for name in names:
+        if name not in known:
+            raise UsageError(f"--with takes {', '.join(known)}, not {name!r}")
+    return [spec for name, spec in known.items() if name in names]
 
 
 def _instances(item: str, known: Sequence[str]) -> tuple[str, int]:
@@ -150,8 +170,10 @@ def _overview(state: State, data: Path, *, usual: bool) -> Table:
         "live page and REST": reach.api_url,
         "WebSocket": reach.ws_url,
         "API token": reach.api_token,
+        "analyst's token": reach.analyst_token,
         "Kafka": reach.kafka,
         "Redis": reach.redis_url,
+        "cache": reach.cache_url,
         "S3": f"{reach.s3_endpoint}/{reach.s3_bucket}" if reach.s3_endpoint else "",
         "S3 keys": f"{reach.s3_access_key} {reach.s3_secret_key}" if reach.s3_endpoint else "",
         "domains": "\n".join(state.domains),

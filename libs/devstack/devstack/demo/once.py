@@ -1,5 +1,6 @@
 """One demo from the first record to the report."""
 
+import asyncio
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
@@ -9,6 +10,7 @@ from typing import Any
 from aiokafka import AIOKafkaProducer
 
 from devstack.demo.account import Account, account
+from devstack.demo.lake import Judge, LakeReport, contradictions
 from devstack.demo.report import Report
 from devstack.demo.settle import through
 from devstack.errors import StackError
@@ -39,6 +41,8 @@ class Once:
     horizons: Horizons
     options: Options
     progress: Progress
+    judge: Judge | None = None
+    """The lake, where it runs too."""
     stalled_s: float = STALLED_S
     manifest: Manifest = field(default_factory=Manifest)
     api: Api = field(init=False)
@@ -63,7 +67,14 @@ class Once:
                 found = await account(self.reach.kafka, TOPIC, self.landing, self.api, self.manifest.table())
             except NoAnswer as error:
                 raise StackError(f"{error}: see `dataforge logs query-api`") from error
-        return _report(found, self.manifest.table().num_rows, replayed, elapsed_s, latencies)
+        lake = await self._judged()
+        return _report(found, self.manifest.table().num_rows, replayed, elapsed_s, latencies, lake)
+
+    async def _judged(self) -> LakeReport | None:
+        if self.judge is None:
+            return None
+        with self.progress("bringing the lake to the log's end, and comparing", 0):
+            return await asyncio.to_thread(self.judge)
 
     @property
     def landing(self) -> Landing:
@@ -113,11 +124,19 @@ class Once:
         return coverage.latencies_ms(s for s in sent if s.at_s >= from_s)
 
 
-def _report(found: Account, sent: int, replayed: Replayed, elapsed_s: float, latencies: list[float]) -> Report:
+def _report(
+    found: Account,
+    sent: int,
+    replayed: Replayed,
+    elapsed_s: float,
+    latencies: list[float],
+    lake: LakeReport | None,
+) -> Report:
     compared, ledger = found.comparison, found.ledger
+    problems = [*found.problems, *(contradictions(lake, found.received) if lake else [])]
     return Report(
-        agrees=not found.problems and compared.agrees,
-        problems=found.problems,
+        agrees=not problems and compared.agrees,
+        problems=problems,
         sent=sent,
         received=found.received,
         landed=found.landed,
@@ -144,6 +163,7 @@ def _report(found: Account, sent: int, replayed: Replayed, elapsed_s: float, lat
         events_per_s=round(replayed.sent / elapsed_s, 1),
         replayed=replayed.sent,
         replay_events_per_s=round(replayed.sent / replayed.elapsed_s, 1),
+        lake=lake,
     )
 
 

@@ -5,6 +5,7 @@ from typing import Any
 
 import msgspec
 
+from devstack.demo.lake import LakeReport
 from devstack.oracle.compare import Comparison
 
 
@@ -49,6 +50,8 @@ class Report(msgspec.Struct, kw_only=True):
     """Records sent before the latency phase."""
     replay_events_per_s: float
     """How fast the replayer alone was."""
+    lake: LakeReport | None = None
+    """Where the lake ran too."""
 
 
 def identities(

@@ -40,6 +40,13 @@ def report_table(report: Report) -> Table:
             f"p50 {report.latency_ms['p50']:.0f} ms",
             f"p99 {report.latency_ms['p99']:.0f} ms, from produce to push",
         )
+    if report.lake:
+        row("lake", report.lake.rows.get("bronze", 0), f"rows of bronze, {report.lake.streamed:,} of them streamed")
+        row("  windows compared", report.lake.compared)
+        row("  equal", report.lake.equal)
+        row("  corrected", report.lake.corrected)
+        row("  explained", report.lake.explained, "exactly what late events and far repeats make of them")
+        row("  unexplained", report.lake.unexplained)
     for problem in report.problems[:20]:
         row("[red]problem[/]", "", problem.replace("[", r"\["))
     for difference in report.first_differences[:10]:

@@ -5,21 +5,31 @@ import subprocess
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryFile
+from typing import TYPE_CHECKING
 
 from devstack.environments import interpreter
+from devstack.errors import StackError
 from devstack.jars import Progress, class_path
 from devstack.model import Endpoints
-from devstack.paths import StackPaths, repo_root
-from devstack.settings import cache_dir
+from devstack.paths import StackPaths, lake_catalog, repo_root
+from devstack.settings import cache_dir, inherited
+
+if TYPE_CHECKING:
+    from devstack.stack import Stack  # which runs the lake as a program, by this module
 
 SPARK = repo_root() / "spark"
 LOCK = SPARK / "requirements.lock"
 JARS = SPARK / "jars.lock"
+NEWEST_PYTHON = (3, 12)
+"""Its lock is resolved for (spark/pyproject.toml): NumPy 1, which Spark 3.5 wants, has no wheels for a later one."""
+
+Heard = Callable[[str], None]
+"""Takes a line that a job says while it works."""
 
 
 def python() -> Path:
     """The lake's interpreter. Takes a minute or two the first time. *Raises* `StackError`."""
-    return interpreter(LOCK, cache_dir() / "lake")
+    return interpreter(LOCK, cache_dir() / "lake", NEWEST_PYTHON)
 
 
 def jars(progress: Progress | None = None) -> str:
@@ -39,16 +49,26 @@ def environment(
     if reach.s3_endpoint:
         env = {name: value for name, value in env.items() if not name.startswith("AWS_")}
         env["AWS_EC2_METADATA_DISABLED"] = "true"
-    packages = (SPARK, repo_root() / "libs" / "common")
-    return env | reach.service_env(domains) | {
-        "PYTHONPATH": os.pathsep.join(map(str, packages)),
-        "DATAFORGE_LAKE_CATALOG": env.get("DATAFORGE_LAKE_CATALOG", str(paths.of("lake") / "catalog.db")),
+    return env | reach.service_env(domains) | own_environment(paths, jars, env)
+
+
+def own_environment(paths: StackPaths, jars: str, inherited: Mapping[str, str]) -> dict[str, str]:
+    """What it reads and no service does. Pure."""
+    catalog = inherited.get("DATAFORGE_LAKE_CATALOG", str(lake_catalog(paths)))
+    return {
+        "PYTHONPATH": os.pathsep.join(map(str, (SPARK, repo_root() / "libs" / "common"))),
+        "DATAFORGE_LAKE_CATALOG": catalog,
         "DATAFORGE_LAKE_JARS": jars,
-    }  # fmt: skip
+    }
+
+
+def beside(stack: "Stack") -> dict[str, str]:
+    """What `python -m lake` reads beside a running stack; fetches the jars the first time. *Raises* `StackError`."""
+    return environment(stack.endpoints(), stack.state().domains, stack.paths, jars(), inherited())
 
 
 def lake(
-    arguments: Sequence[str], env: Mapping[str, str], python: Path, heard: Callable[[str], None] | None = None
+    arguments: Sequence[str], env: Mapping[str, str], python: Path, heard: Heard | None = None
 ) -> subprocess.CompletedProcess[str]:
     """Run it to its end. What it says while it works goes to standard error, or line by line to `heard`; its answer is
     in the result.
@@ -62,3 +82,18 @@ def lake(
                 heard(line.rstrip("\n"))
         answer.seek(0)
         return subprocess.CompletedProcess(command, running.returncode, answer.read())
+
+
+def asked(
+    arguments: Sequence[str],
+    env: Mapping[str, str],
+    python: Path,
+    heard: Heard | None = None,
+    *,
+    fails_by_answering: bool = False,
+) -> str:
+    """What the lake answers. *Raises* `StackError` where it does not."""
+    ended = lake(arguments, env, python, heard)
+    if ended.returncode and not (fails_by_answering and ended.stdout):
+        raise StackError("the lake's job failed: its last words are above")
+    return ended.stdout

@@ -18,6 +18,8 @@ DIMENSIONS: dict[str, str] = {"": "''", "store": "CAST(store_id AS VARCHAR)", "d
 WINDOWS_MS = {"10s": 10_000, "1m": 60_000, "1h": 3_600_000}
 ROLLING_MS, ROLLING_EVERY_MS = 300_000, 10_000
 SKETCHED_WINDOWS = ("1m", "1h")
+DAY_MS = {"1d": 86_400_000}
+"""The lake has every KPI by day too."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +41,8 @@ EXACT = {
 }
 DISTINCT = {"orders": "basket_id", "customers": "household_id"}
 QUANTILES = {"line_value": "sales_cents / 100"}
+STATED = {"orders": 0.033, "customers": 0.033, "line_value": 0.02}
+"""The errors that docs/specs/domain.md states: relative, relative, of rank."""
 RANKS = ("p50", "p90", "p99")
 TOP = {"top_products": "CAST(product_id AS VARCHAR)", "top_departments": "department"}
 TOP_SIZE = 10

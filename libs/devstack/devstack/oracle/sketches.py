@@ -3,15 +3,18 @@
 Each function adds rows to table `off`: (metric, window, start_ms, expected), the windows whose value is not.
 """
 
+from collections.abc import Mapping
+
 from devstack.oracle import retail
 from devstack.oracle.outcomes import Database
+from devstack.oracle.windows import LIVE_SKETCHED
 
 
-def check_sketches(db: Database) -> None:
+def check_sketches(db: Database, windows: Mapping[str, int] = LIVE_SKETCHED) -> None:
     """*Needs* tables `fact`, `got`, and `stated` (metric, bound). Table `off` is made anew."""
     db.execute('CREATE OR REPLACE TABLE off (metric VARCHAR, "window" VARCHAR, start_ms BIGINT, expected VARCHAR)')
-    for window in retail.SKETCHED_WINDOWS:
-        start = f"event_ms - event_ms % {retail.WINDOWS_MS[window]}"
+    for window, size_ms in windows.items():
+        start = f"event_ms - event_ms % {size_ms}"
         for metric, field in retail.DISTINCT.items():
             _distinct(db, metric, window, start, field)
         for metric, value in retail.QUANTILES.items():

@@ -1,9 +1,13 @@
 """The KPI windows as they must be: SQL over the counted events and the source data."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from devstack.oracle import retail
 from devstack.oracle.outcomes import Database
+
+LIVE_SKETCHED = {window: retail.WINDOWS_MS[window] for window in retail.SKETCHED_WINDOWS}
+GOLD_SKETCHED = LIVE_SKETCHED | retail.DAY_MS
+"""Window -> size in ms, of the sketched KPIs."""
 
 
 def expect_windows(db: Database, rolling_at_ms: Sequence[int]) -> None:
@@ -12,16 +16,7 @@ def expect_windows(db: Database, rolling_at_ms: Sequence[int]) -> None:
     *Shape* of `want`: metric, by, window, start_ms, label, top, bottom (integers; bottom NULL unless a ratio).
     Sketched KPIs have a row without numbers: `devstack.oracle.sketches` checks their values against `fact`.
     """
-    db.execute(
-        """
-        CREATE OR REPLACE TABLE fact AS
-        SELECT e.event_ms, item.* FROM expected e JOIN item USING (row) WHERE e.outcome = 'counted'
-        """
-    )
-    db.execute(
-        """CREATE OR REPLACE TABLE want (metric VARCHAR, "by" VARCHAR, "window" VARCHAR, start_ms BIGINT,
-                                         label VARCHAR, top HUGEINT, bottom HUGEINT)"""
-    )
+    _facts(db, "FROM expected WHERE outcome = 'counted'")
     for by, label in retail.DIMENSIONS.items():
         for window, size_ms in retail.WINDOWS_MS.items():
             _exact(db, by, label, window, f"event_ms - event_ms % {size_ms}", "true")
@@ -29,8 +24,34 @@ def expect_windows(db: Database, rolling_at_ms: Sequence[int]) -> None:
             start_ms = at_ms - retail.ROLLING_MS
             inside = f"event_ms >= {start_ms} AND event_ms < {at_ms}"
             _exact(db, by, label, "rolling:5m", str(start_ms), inside)
-    for window in retail.SKETCHED_WINDOWS:
-        size_ms = retail.WINDOWS_MS[window]
+    _sketched(db, LIVE_SKETCHED)
+
+
+def expect_gold(db: Database) -> None:
+    """As `expect_windows`, of table `event` (every event once over all time, however late) and by day too."""
+    _facts(db, "FROM event")
+    for by, label in retail.DIMENSIONS.items():
+        for window, size_ms in (retail.WINDOWS_MS | retail.DAY_MS).items():
+            _exact(db, by, label, window, f"event_ms - event_ms % {size_ms}", "true")
+    _sketched(db, GOLD_SKETCHED)
+
+
+def _facts(db: Database, events: str) -> None:
+    """Tables `fact`, and an empty `want`. `events` is ours, not a user's."""
+    db.execute(
+        f"""
+        CREATE OR REPLACE TABLE fact AS
+        SELECT e.event_ms, item.* FROM ({events}) e JOIN item USING (row)
+        """  # noqa: S608
+    )
+    db.execute(
+        """CREATE OR REPLACE TABLE want (metric VARCHAR, "by" VARCHAR, "window" VARCHAR, start_ms BIGINT,
+                                         label VARCHAR, top HUGEINT, bottom HUGEINT)"""
+    )
+
+
+def _sketched(db: Database, windows: Mapping[str, int]) -> None:
+    for window, size_ms in windows.items():
         for metric in (*retail.DISTINCT, *retail.QUANTILES, *retail.TOP):
             db.execute(
                 f"""INSERT INTO want SELECT DISTINCT '{metric}', '', '{window}', event_ms - event_ms % {size_ms},

@@ -1,8 +1,8 @@
-"""The three servers in containers: started one by one when asked for, removed when the run ends.
+"""The servers in containers: started one by one when asked for, removed when the run ends.
 
 They are reached through ports published on this machine, and among containers on a network of their own by the
-names `kafka`, `valkey` and `s3proxy`. Kafka's clients are sent on to the address it advertises, so its port is
-chosen before it starts, and it advertises another one to the network.
+names of `devstack.model.SERVERS`. Kafka's clients are sent on to the address it advertises, so its port is chosen
+before it starts, and it advertises another one to the network.
 """
 
 import asyncio
@@ -54,12 +54,14 @@ class Containers:
         self.inside = Endpoints(
             kafka="kafka:9094",
             redis_url="redis://valkey:6379/0",
+            cache_url="redis://valkey-cache:6379/0",
             s3_endpoint="http://s3proxy:80",
             s3_bucket=s3proxy.BUCKET,
             s3_region=s3proxy.REGION,
             s3_access_key=self._secrets.s3_access_key,
             s3_secret_key=self._secrets.s3_secret_key,
             api_token=self._secrets.api_token,
+            analyst_token=self._secrets.analyst_token,
         )
         """The addresses as a container `beside` sees them."""
 
@@ -85,7 +87,8 @@ class Containers:
         """The endpoints of this server alone. *Raises* `StackError` with its log's end where it does not come up."""
         makers: dict[str, Callable[[], tuple[DockerContainer, Probe]]] = {
             "kafka": self._kafka,
-            "valkey": self._valkey,
+            "valkey": partial(self._valkey, "valkey", "--appendonly yes --maxmemory-policy noeviction"),
+            "valkey-cache": partial(self._valkey, "valkey-cache", "--maxmemory 64mb --maxmemory-policy allkeys-lru"),
             "s3proxy": self._s3proxy,
         }
         container, probe = makers[server]()
@@ -112,10 +115,10 @@ class Containers:
         )
         return container, partial(kafka.ready, port)
 
-    def _valkey(self) -> tuple[DockerContainer, Probe]:
-        port = self._port("valkey")
+    def _valkey(self, name: str, keeping: str) -> tuple[DockerContainer, Probe]:
+        port = self._port(name)
         # with an option first, the public images of both Redis and Valkey put their own server before it
-        options = "--appendonly yes --save '' --maxmemory-policy noeviction --protected-mode no --bind *"
+        options = f"{keeping} --save '' --protected-mode no --bind *"
         container = DockerContainer(self._images.valkey).with_command(options).with_bind_ports(6379, port)
         return container, partial(valkey.ready, port)
 

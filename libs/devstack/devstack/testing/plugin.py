@@ -104,6 +104,12 @@ def redis_url(start_server: StartServer) -> str:
 
 
 @pytest.fixture(scope="session")
+def cache_url(start_server: StartServer) -> str:
+    """A real Valkey or Redis that evicts, for what can be made again."""
+    return start_server("valkey-cache").cache_url
+
+
+@pytest.fixture(scope="session")
 def s3(start_server: StartServer) -> S3Access:
     """A real object store that honours If-None-Match; the bucket exists."""
     reach = start_server("s3proxy")
@@ -112,7 +118,7 @@ def s3(start_server: StartServer) -> S3Access:
 
 @pytest.fixture(scope="session")
 def endpoints(start_server: StartServer) -> Endpoints:
-    """All three servers: `endpoints.service_env(domains)` is what a service started by hand needs."""
+    """All servers: `endpoints.service_env(domains)` is what a service started by hand needs."""
     merged: dict[str, object] = {}
     for server in SERVERS:
         merged |= {name: value for name, value in msgspec.structs.asdict(start_server(server)).items() if value}

@@ -19,7 +19,7 @@ BackendName = Literal["embedded", "docker", "auto"]
 
 @dataclass(frozen=True, slots=True)
 class Images:
-    """One image per server, by the names of `devstack.model.SERVERS`."""
+    """One image per kind of server."""
 
     kafka: str = "apache/kafka:4.1.0"
     valkey: str = "valkey/valkey:8"

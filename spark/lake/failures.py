@@ -1,0 +1,41 @@
+"""What Spark and what it calls raise, in the platform's words (DESIGN R8)."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from dataforge.errors import DataForgeError, Transient
+
+_REFUSED = ("org.apache.iceberg.exceptions.ValidationException", "org.apache.iceberg.exceptions.CommitFailedException")
+_AWAY = (
+    "dataforge.errors.Transient",  # of the platform's own code, in a Python worker
+    "org.apache.kafka.common.errors.TimeoutException",
+    "software.amazon.awssdk.core.exception.SdkClientException",
+    "software.amazon.awssdk.core.exception.RetryableException",
+)
+
+
+class Refused(Transient):
+    """Another writer has moved the table since its position was read: nothing was committed. Look again."""
+
+
+@contextmanager
+def named() -> Iterator[None]:
+    """*Raises* `Refused` and `Transient` for what is known to be these; all else stays what it was.
+
+    Either may be tried again from the table's head, whatever became of a commit: it says how far it is.
+    """
+    try:
+        yield
+    except DataForgeError:
+        raise
+    except Exception as error:
+        # Of some errors the text has the whole story of Java's; others keep it beside.
+        said = f"{error}\n{getattr(error, '_stackTrace', '')}"
+        for kind, known in ((Refused, _REFUSED), (Transient, _AWAY)):
+            if any(name in said for name in known):
+                raise kind(_line(said, known)) from error
+        raise
+
+
+def _line(said: str, known: tuple[str, ...]) -> str:
+    return next(line.strip() for line in said.splitlines() if any(name in line for name in known))

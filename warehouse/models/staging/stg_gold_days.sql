@@ -1,0 +1,10 @@
+select
+    "day" as day,
+    metric,
+    case when {{ joined('"by"') }} = '' then 'total' else {{ joined('"by"') }} end as dimension,
+    {{ joined('labels') }} as label,
+    top,
+    bottom,
+    "value" as value
+from {{ source('curated', 'gold') }}
+where "window" = '1d'
