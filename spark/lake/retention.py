@@ -8,17 +8,17 @@ from datetime import date
 
 from pyspark.sql import SparkSession
 
-from lake.tables import Table
+from lake.tables import Table, properties, set_property
 
 KEPT_FROM = "df.kept-from"
 
 
 def kept_from(spark: SparkSession, table: Table) -> date:
     """The first day that is whole; the least there is where nothing was ever dropped."""
-    said = spark.sql(f"SHOW TBLPROPERTIES {table.name}").where(f"key = '{KEPT_FROM}'").collect()
-    return date.fromisoformat(said[0]["value"]) if said else date.min
+    said = properties(spark, table.name).get(KEPT_FROM)
+    return date.min if said is None else date.fromisoformat(said)
 
 
 def keep_from(spark: SparkSession, table: Table, day: date) -> None:
     if day > kept_from(spark, table):
-        spark.sql(f"ALTER TABLE {table.name} SET TBLPROPERTIES ('{KEPT_FROM}' = '{day}')")
+        set_property(spark, table, KEPT_FROM, str(day))

@@ -99,13 +99,13 @@ def ensure(spark: SparkSession, table: Table) -> None:
         f"CREATE TABLE IF NOT EXISTS {table.name} ({ddl(table.columns)}) USING iceberg "
         f"PARTITIONED BY ({table.partitioned}) TBLPROPERTIES ({said})"
     )
-    if _DISTRIBUTION not in properties(spark, table):  # it comes with the order, so both are there or neither
+    if _DISTRIBUTION not in properties(spark, table.name):  # it comes with the order, so both are there or neither
         spark.sql(f"ALTER TABLE {table.name} WRITE DISTRIBUTED BY PARTITION LOCALLY ORDERED BY {table.order}")
     evolve(spark, table.name, table.columns, table.older)
 
 
-def properties(spark: SparkSession, table: Table) -> dict[str, str]:
-    return {row["key"]: row["value"] for row in spark.sql(f"SHOW TBLPROPERTIES {table.name}").collect()}
+def properties(spark: SparkSession, table: str) -> dict[str, str]:
+    return {row["key"]: row["value"] for row in spark.sql(f"SHOW TBLPROPERTIES {table}").collect()}
 
 
 def set_property(spark: SparkSession, table: Table, name: str, value: str) -> None:

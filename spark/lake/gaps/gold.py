@@ -12,10 +12,10 @@ from dataforge.kpi.plan import Plan, View, plan
 
 from lake import commit, tables
 from lake.gaps.compare import Gaps, Part, differing
-from lake.jobs.gold import changed_days
+from lake.jobs.gold import changed_days, of_days, rows_of
 from lake.jobs.silver import at
 from lake.position import Head, head, within
-from lake.transforms.windows import gold_rows, on_days
+from lake.transforms.windows import gold_rows
 from lake.when import day_of, instant
 
 _REPEATABLE = frozenset({ColumnKind.COUNT, ColumnKind.SUM, ColumnKind.MIN, ColumnKind.MAX, ColumnKind.HLL})
@@ -34,9 +34,7 @@ def gold_gaps(spark: SparkSession, event: EventType, since_ms: int) -> Gaps[date
     under_way = set(changed_days(_new(events, silver, now), of_event)) if rows else set()
 
     def fill(days: Collection[date]) -> None:
-        anew = gold_rows(on_days(events, of_event, days), of_event).where(F.col("day").isin(*days))
-        named = ", ".join(f"DATE'{day}'" for day in sorted(days))
-        commit.overwrite(anew, table, f"day IN ({named})", now, None)
+        commit.overwrite(rows_of(events, of_event, days), table, of_days(days), now, None)
 
     return Gaps({day: said for day, said in rows.items() if day not in under_way}, fill)
 

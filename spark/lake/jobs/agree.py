@@ -5,7 +5,7 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, timedelta
+from datetime import date
 from functools import cached_property, partial
 from typing import Any, NamedTuple
 
@@ -25,9 +25,8 @@ from lake.transforms.caps import Beyond, beyond_cap
 from lake.transforms.enrich import enriched
 from lake.transforms.outcomes import outcomes
 from lake.transforms.typed import typed
-from lake.transforms.windows import DAY_MS, gold_rows, on_days
-
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+from lake.transforms.windows import gold_rows, on_days
+from lake.when import DAY_MS, day_of, midnight_ms
 
 Rows = list[Mapping[str, Any]]
 
@@ -77,7 +76,7 @@ class Agree:
         """Of the windows that begin on it."""
         of_event = judged.plan
         shown = of_event.views
-        views, from_ms = list(shown.values()), _ms(day)
+        views, from_ms = list(shown.values()), midnight_ms(day)
         look = partial(live_rows, self.redis_url, of_event.event, partitions, views, from_ms, from_ms + DAY_MS)
         reads, overlays = read = look()
         live, corrected = live_cells(views, reads, kept), live_cells(views, reads, kept, overlays)
@@ -117,7 +116,7 @@ def days_kept(of_event: Plan, watermark_ms: int) -> Iterator[date]:
     longest = max(size for table in of_event.tables for size in table.windows_ms)
     first = max(0, watermark_ms - of_event.event.ttl_ms - longest)
     last = watermark_ms + of_event.event.contract.max_ahead_ms
-    yield from map(_day, range(first - first % DAY_MS, last + 1, DAY_MS))
+    yield from map(day_of, range(first - first % DAY_MS, last + 1, DAY_MS))
 
 
 @dataclass(frozen=True)
@@ -161,11 +160,3 @@ def _collected(gold: DataFrame) -> Rows:
     names = ("metric", "by", "labels", "size_ms", "value", "top", "bottom", "sketch")
     rows = gold.select(*names, F.unix_millis("start").alias("start_ms")).collect()
     return [row.asDict() for row in rows]
-
-
-def _day(at_ms: int) -> date:
-    return (_EPOCH + timedelta(milliseconds=at_ms)).date()
-
-
-def _ms(day: date) -> int:
-    return (day.toordinal() - _EPOCH.toordinal()) * DAY_MS

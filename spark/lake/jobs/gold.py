@@ -44,7 +44,7 @@ class Gold:
         silver, now = head(self.spark, source), head(self.spark, table)
         ends = {p: place.position for p, place in silver.places.items() if place.position > now.at(p).position}
         made_by = stamp(of_event)
-        anew = tables.properties(self.spark, table).get(MADE_BY) != made_by
+        anew = tables.properties(self.spark, table.name).get(MADE_BY) != made_by
         if silver.snapshot is None or not (ends or anew):
             return 0
         rows = at(self.spark, source, silver)
@@ -59,7 +59,7 @@ class Gold:
             return 1
         new = rows.where(within({p: now.at(p).position for p in ends}, ends, "df_partition", "df_judged_offset"))
         days = [day for day in changed_days(new, of_event) if day >= kept]
-        commit.overwrite(_rows(rows, of_event, days), table, _where(days), now, places)
+        commit.overwrite(rows_of(rows, of_event, days), table, of_days(days), now, places)
         self.say(f"{table.name}: {len(days)} days anew")
         return 1
 
@@ -71,12 +71,14 @@ def changed_days(new: DataFrame, of_event: Plan) -> list[date]:
     return sorted(row["day"] for row in days_of(times, of_event).collect())
 
 
-def _rows(silver: DataFrame, of_event: Plan, days: Collection[date]) -> DataFrame:
+def rows_of(silver: DataFrame, of_event: Plan, days: Collection[date]) -> DataFrame:
+    """All of gold that begins on these days."""
     if not days:
         return gold_rows(silver.where("false"), of_event)
     return gold_rows(on_days(silver, of_event, days), of_event).where(F.col("day").isin(*days))
 
 
-def _where(days: Collection[date]) -> str:
+def of_days(days: Collection[date]) -> str:
+    """SQL: the rows of gold that begin on these days."""
     named = ", ".join(f"DATE'{day}'" for day in days)
     return f"day IN ({named})" if days else "false"

@@ -40,8 +40,7 @@ class Lookups:
     def _content(self, table: str) -> str | None:
         if not self.spark.catalog.tableExists(table):
             return None
-        rows = self.spark.sql(f"SHOW TBLPROPERTIES {table}").collect()
-        return next((row["value"] for row in rows if row["key"] == _CONTENT), None)
+        return tables.properties(self.spark, table).get(_CONTENT)
 
 
 def fingerprint(table: pa.Table) -> str:

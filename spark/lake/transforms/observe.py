@@ -16,7 +16,7 @@ from lake.drift import BINS, LEAST_ROWS, Counts, History, history, shift
 from lake.schema import quoted
 from lake.transforms.checks import checked, fails, of_expectation
 from lake.transforms.measure import field_column
-from lake.transforms.windows import DAY_MS
+from lake.when import DAY_MS
 
 _DAY, _VALUE = "df_day", "df_value"
 _COMMON = 20

@@ -24,8 +24,8 @@ from lake.schema import GOLD
 from lake.transforms.caps import Beyond, shared
 from lake.transforms.measure import LABELS, is_whole, labelled, measured, merged
 from lake.transforms.sketches import shown
+from lake.when import DAY_MS
 
-DAY_MS = 86_400_000
 _CELL = (
     "struct<metric: string, top: decimal(38,0), bottom: decimal(38,0), value: double, sketch: binary, shown: string>"
 )
