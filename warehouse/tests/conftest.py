@@ -38,7 +38,8 @@ def lake(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lake]:
             POSTGRES_URL: url,
             "DATAFORGE_LAKE_MASTER": "local[2]",
             "DATAFORGE_LAKE_MEMORY": "1g",
-            "JDK_JAVA_OPTIONS": "-XX:TieredStopAtLevel=1",  # nothing here runs long enough for the better code to pay
+            # Nothing runs long enough here for the better code to pay; but there is much of it, and all needs room.
+            "JDK_JAVA_OPTIONS": "-XX:TieredStopAtLevel=1 -XX:ReservedCodeCacheSize=240m",
         }
         env = jobs.environment(servers.endpoints, [str(small_log.DOMAIN)], paths, jobs.jars(), {**inherited(), **own})
         without_first = [0, *ends[1:]]

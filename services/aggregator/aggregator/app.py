@@ -44,6 +44,7 @@ def build(settings: AggregatorSettings) -> StreamApp:
         # The topic of corrections may be missing: then there are none, and counting goes on.
         startup=[state.ping, lambda: log.topic_ids(source.topics)],
         shutdown=[log.close, store.close, state.close],
+        rest_s=pace.interval_s / 2,  # what comes between two commits may come in two pieces
     )
 
 

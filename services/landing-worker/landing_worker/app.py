@@ -20,6 +20,9 @@ from landing_worker.land import Limits
 from landing_worker.partition import LandingPartition
 from landing_worker.settings import LandingSettings
 
+REST_S = 0.1
+"""Nobody waits for a record to be landed, and an object takes longer than this to fill."""
+
 
 def build(settings: LandingSettings) -> StreamApp:
     events = [event for domain in load_domains(settings.domain_folders) for event in domain.events]
@@ -33,6 +36,7 @@ def build(settings: LandingSettings) -> StreamApp:
         [source],
         startup=[store.open, lambda: log.topic_ids(source.topics)],
         shutdown=[log.close, store.close],
+        rest_s=REST_S,
     )
 
 

@@ -1,9 +1,9 @@
 """The judge: gold beside the live numbers, and what late events, far repeats and label caps must make different.
 
-*Cost*: a day's windows at a time, of gold and of Redis, are in the driver's memory.
+*Cost*: some days' windows at a time, of gold and of Redis, are in the driver's memory: about `BYTES`, or one day's.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from functools import cached_property, partial
@@ -29,6 +29,10 @@ from lake.transforms.windows import gold_rows, on_days
 from lake.when import DAY_MS, day_of, midnight_ms
 
 Rows = list[Mapping[str, Any]]
+BYTES, DAYS = 100_000_000, 31
+"""Of gold, compared at a time at most: what it costs to ask Spark is paid once for all of them."""
+_ROW_BYTES = 1_000
+"""Without its sketch, in Python."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +52,7 @@ class Agree:
         return found
 
     def compare(self, event: EventType, partitions: int) -> Iterator["Compared"]:
-        """Day by day; nothing where there is nothing to compare.
+        """Some days at a time; nothing where there is nothing to compare.
 
         *Raises* `Fatal`, `Transient` where the state store does not answer.
         """
@@ -65,19 +69,20 @@ class Agree:
         try:
             kept = Kept(positions, judged.watermarks(), event.lateness_ms, event.ttl_ms)
             rows = at(self.spark, table, gold)
-            days = {row["day"] for row in rows.select("day").distinct().collect()}
-            for day in days_kept(of_event, live_watermark(self.redis_url, event, partitions)):
-                of_day = _collected(rows.where(F.col("day") == day)) if day in days else []
-                yield self._of_day(day, of_day, judged, kept, partitions)
+            kept_days = list(days_kept(of_event, live_watermark(self.redis_url, event, partitions)))
+            sizes = _sizes(rows.where(F.col("day").between(kept_days[0], kept_days[-1])))
+            for days in spans(kept_days, sizes):
+                of_days = _collected(rows.where(F.col("day").isin(*days))) if sizes.keys() & set(days) else []
+                yield self._of_days(days, of_days, judged, kept, partitions)
         finally:
             judged.valid.unpersist()
 
-    def _of_day(self, day: date, gold: Rows, judged: "_Judged", kept: Kept, partitions: int) -> "Compared":
-        """Of the windows that begin on it."""
+    def _of_days(self, days: Sequence[date], gold: Rows, judged: "_Judged", kept: Kept, partitions: int) -> "Compared":
+        """Of the windows that begin on these consecutive days."""
         of_event = judged.plan
         shown = of_event.views
-        views, from_ms = list(shown.values()), midnight_ms(day)
-        look = partial(live_rows, self.redis_url, of_event.event, partitions, views, from_ms, from_ms + DAY_MS)
+        views, from_ms, until_ms = list(shown.values()), midnight_ms(days[0]), midnight_ms(days[-1]) + DAY_MS
+        look = partial(live_rows, self.redis_url, of_event.event, partitions, views, from_ms, until_ms)
         reads, overlays = read = look()
         live, corrected = live_cells(views, reads, kept), live_cells(views, reads, kept, overlays)
         lake = {
@@ -88,8 +93,8 @@ class Agree:
         }
 
         def expected(cells: Sequence[Cell]) -> Cells:
-            counted = on_days(judged.counted(), of_event, [day])
-            due = gold_rows(counted, of_event, judged.beyond).where(F.col("day") == day)
+            counted = on_days(judged.counted(), of_event, days)
+            due = gold_rows(counted, of_event, judged.beyond).where(F.col("day").isin(*days))
             rows = lake_cells(shown, _collected(due))
             return {cell: rows[cell] for cell in cells if cell in rows}
 
@@ -97,7 +102,7 @@ class Agree:
 
 
 class Compared(NamedTuple):
-    """What was held against each other of one day, and where it is from."""
+    """What was held against each other of some days, and where it is from."""
 
     sides: Sides
     kept: Kept
@@ -117,6 +122,23 @@ def days_kept(of_event: Plan, watermark_ms: int) -> Iterator[date]:
     first = max(0, watermark_ms - of_event.event.ttl_ms - longest)
     last = watermark_ms + of_event.event.contract.max_ahead_ms
     yield from map(day_of, range(first - first % DAY_MS, last + 1, DAY_MS))
+
+
+def spans(days: Iterable[date], sizes: Mapping[date, int]) -> Iterator[list[date]]:
+    """The days in runs of `BYTES` and `DAYS` at most, but of one day at least. Pure.
+
+    `sizes`: day -> bytes of its rows.
+    """
+    run, held = list[date](), 0
+    for day in days:
+        size = sizes.get(day, 0)
+        if run and (held + size > BYTES or len(run) == DAYS):
+            yield run
+            run, held = [], 0
+        run.append(day)
+        held += size
+    if run:
+        yield run
 
 
 @dataclass(frozen=True)
@@ -154,6 +176,11 @@ def _is_live(cell: Cell, shown: Mapping[tuple[str, tuple[str, ...]], View]) -> b
     """Gold has days of every metric, the live numbers only the windows that they are asked for."""
     view = shown.get((cell.metric, cell.by))
     return view is not None and cell.size_ms in view.table.windows_ms
+
+
+def _sizes(gold: DataFrame) -> dict[date, int]:
+    bytes_ = F.sum(F.coalesce(F.octet_length("sketch"), F.lit(0)) + _ROW_BYTES).alias("bytes")
+    return {row["day"]: row["bytes"] for row in gold.groupBy("day").agg(bytes_).collect()}
 
 
 def _collected(gold: DataFrame) -> Rows:

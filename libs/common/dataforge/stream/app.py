@@ -30,6 +30,7 @@ from dataforge.runtime.watchdog import Watchdog
 from dataforge.stream.connection import AWAY
 from dataforge.stream.faust_app import BatchApp
 from dataforge.stream.lanes import Lanes
+from dataforge.stream.pacing import REST_S
 from dataforge.stream.records import TopicPartition
 from dataforge.stream.transport import Consumer
 from dataforge.stream.work import Source
@@ -50,7 +51,7 @@ class StreamApp:
 
     `checks` are added to readiness, which is "assigned, and all partitions open" (a worker that a completed
     rebalance left without partitions is ready); `remarks` are shown beside it. The group is `name` unless
-    `group` says otherwise.
+    `group` says otherwise. While there is little, it fetches every `rest_s`.
     """
 
     def __init__(
@@ -64,6 +65,7 @@ class StreamApp:
         startup: Sequence[Hook] = (),
         shutdown: Sequence[Hook] = (),
         group: str | None = None,
+        rest_s: float = REST_S,
     ) -> None:
         self.name, self.settings, self.sources = name, settings, sources
         self.watchdog = Watchdog(settings.stall_limit_s)
@@ -81,7 +83,7 @@ class StreamApp:
             remarks=remarks,
         )
         self._startup, self._shutdown = startup, shutdown
-        self._group = group or name
+        self._group, self._rest_s = group or name, rest_s
 
     def run(self) -> NoReturn:
         """Run until SIGTERM or SIGINT, then close the partitions, leave the group, exit 0. Failing: exit 1."""
@@ -162,6 +164,7 @@ class StreamApp:
             broker_heartbeat_interval=HEARTBEAT_S,
             broker_rebalance_timeout=REBALANCE_TIMEOUT_S,
             request_timeout_s=settings.request_timeout_s,
+            rest_s=self._rest_s,
             broker_session_timeout=settings.session_timeout_s,
             consumer_group_instance_id=settings.instance and f"{self._group}-{settings.instance}",
         )

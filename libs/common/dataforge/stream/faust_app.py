@@ -12,6 +12,7 @@ from faust.tables.manager import TableManager
 from dataforge.runtime.watchdog import Watchdog
 from dataforge.stream.lane import Fail
 from dataforge.stream.lanes import Lanes
+from dataforge.stream.pacing import REST_S
 from dataforge.stream.records import RecordBatch
 
 _faust_logger = logging.getLogger("faust.app")
@@ -67,10 +68,11 @@ class BatchApp(faust.App):
         fail: Fail,
         watchdog: Watchdog,
         request_timeout_s: float,
+        rest_s: float = REST_S,
         **settings: Any,
     ) -> None:
         self.servers, self.lanes, self.fail, self.watchdog = list(servers), lanes, fail, watchdog
-        self.request_timeout_s = request_timeout_s
+        self.request_timeout_s, self.rest_s = request_timeout_s, rest_s
         defaults: dict[str, Any] = {
             "TableManager": _Tables,
             "autodiscover": False,

@@ -5,16 +5,18 @@ from collections.abc import Callable
 from typing import Any
 
 FEW = 200
-REST_S = 0.01
-"""While a poll brings fewer than `FEW` records, fetches begin this far apart. The log would hand records out one by one
-as they come, each with a fetch, a take and a produce of its own: a machine that only does a thousand events a second.
+REST_S = 0.03
+"""While a poll brings fewer than `FEW` records, fetches begin this far apart, if nobody says otherwise. The log would
+hand records out one by one as they come, each with a fetch, a take and a produce of its own: a machine that only does a
+thousand events a second.
 """
 
 
 class Pacing:
     """Of one consumer's fetches."""
 
-    def __init__(self) -> None:
+    def __init__(self, rest_s: float = REST_S) -> None:
+        self._rest_s = rest_s
         self._busy = False
 
     def polled(self, records: int) -> None:
@@ -30,7 +32,7 @@ class Pacing:
 
         def paced(assignment: Any) -> Any:
             nonlocal fetched_s
-            if not self._busy and (left_s := fetched_s + REST_S - now_s()) > 0:
+            if not self._busy and (left_s := fetched_s + self._rest_s - now_s()) > 0:
                 return [], {}, left_s, False, []
             actions = next_actions(assignment)
             if actions[0]:

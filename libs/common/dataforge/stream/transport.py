@@ -99,7 +99,7 @@ class Consumer(faust_consumer.Consumer):
         self._taken: dict[KafkaTopicPartition, int] = {}
         self._suspended: int | None = None
         self._assignor = Assignor()
-        self._pacing = Pacing()
+        self._pacing = Pacing(self.app.rest_s)
         self._share_again_s = 0.0
         """Of the loop's clock: not before."""
 

@@ -36,7 +36,7 @@ def chaos(
     seed: Annotated[int | None, typer.Option(help="Of the schedule and the data; a new one by default.")] = None,
     json: Annotated[Path | None, typer.Option(help="Write the report here.")] = None,
     kinds: Annotated[str | None, typer.Option(metavar="KIND,...", help="Only these; `--plan` shows all.")] = None,
-    rate: Annotated[float, typer.Option(min=1, help="Events a second.")] = 900.0,
+    rate: Annotated[float, typer.Option(min=1, help="Events a second.")] = 840.0,
     events: Annotated[
         int | None, typer.Option(min=1, help="Purchases in all, spread evenly: instead of --rate.")
     ] = None,

@@ -51,8 +51,8 @@ class Screen:
                 self.rows = {cell(row): row for row in frame["rows"]}
             case "delta":
                 self._follows(following)
-                left = set(frame["gone"])
-                self.rows = {at: row for at, row in self.rows.items() if at[0] not in left}
+                if left := set(frame["gone"]):
+                    self.rows = {at: row for at, row in self.rows.items() if at[0] not in left}
                 self.rows.update((cell(row), row) for row in frame["rows"])
             case _:
                 self._follows(following)

@@ -10,7 +10,7 @@ from aiokafka.errors import KafkaError
 from devstack.oracle.log import Columns, batch_of
 
 _FETCH_BYTES = 16 * 1024 * 1024
-_REST_S = 0.05
+_REST_S = 0.2
 
 
 class LostSight(Exception):

@@ -25,7 +25,7 @@ from devstack.replay.timeline import Timeline
 
 TOPIC = "raw.retail.purchase.v1"
 CHUNK = 10_000
-TICK_S = 0.01
+TICK_S = 0.05
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import msgspec
+import uvloop
 
 from devstack.chaos.proxy.conditions import DropAll, Impose, Lift, Reply, Request, Setup
 from devstack.chaos.proxy.relay import Relay
@@ -65,4 +66,4 @@ def _say(reply: Reply) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(serve(msgspec.json.decode(sys.argv[1], type=Setup)))
+    uvloop.run(serve(msgspec.json.decode(sys.argv[1], type=Setup)))
