@@ -81,7 +81,9 @@ def _expectation(entry: Section, lookups: Lookups) -> Expectation | None:
     if len(entry.problems.found) > before:
         return None
     severity = cast("Literal['fail', 'warn']", severity)
-    return Expectation(str(name), kind, fields, limits.least, limits.most, days, severity, str(why), limits.holds)
+    # YAML's 1 is as good a limit as 1.0; a column of doubles takes no other.
+    least, most = (None if bound is None else float(bound) for bound in (limits.least, limits.most))
+    return Expectation(str(name), kind, fields, least, most, days, severity, str(why), limits.holds)
 
 
 def _fields(kind: ExpectationKind, said: Section) -> tuple[str, ...]:
