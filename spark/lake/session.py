@@ -22,6 +22,7 @@ from lake.settings import GLUE, LakeSettings
 
 CATALOG = "lake"
 _PREFIX = f"spark.sql.catalog.{CATALOG}"
+_LOGGING = Path(__file__).resolve().with_name("log4j2.properties")
 
 
 def build(settings: LakeSettings) -> SparkSession:
@@ -93,6 +94,7 @@ def _local(settings: LakeSettings) -> dict[str, str]:
         "spark.driver.memory": settings.lake_memory,
         "spark.driver.host": "127.0.0.1",
         "spark.driver.bindAddress": "127.0.0.1",
+        "spark.driver.extraJavaOptions": f"-Dlog4j2.configurationFile={_LOGGING.as_uri()}",
         "spark.jars": ",".join(part for part in settings.lake_jars.split(os.pathsep) if part),
         "spark.sql.shuffle.partitions": "4",
         "spark.ui.enabled": "false",

@@ -41,8 +41,8 @@ def test_every_row_of_the_lake_is_the_oracles(tmp_path: Path) -> None:
     assert proof["compared"] == proof["equal"] > 40_000
     assert len(set(proof["sales_cents"].values())) == 1
     assert [(kill["job"], kill["moment"]) for kill in proof["kills"]] == [
-        ("bronze", "between commits"),
-        ("silver", "in a commit"),
+        ("bronze", "in a commit"),
+        ("silver", "between commits"),
         ("gold", "while writing"),
     ]
     assert proof["agree"]["unexplained"] == 0 < proof["agree"]["explained"]

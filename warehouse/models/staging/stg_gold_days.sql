@@ -8,3 +8,5 @@ select
     "value" as value
 from {{ source('curated', 'gold') }}
 where "window" = '1d'
+    -- Quantiles and top-k are sketches, which SQL cannot tell again.
+    and metric in ({% for kpi in kpis() %}'{{ kpi.name }}'{{ ', ' if not loop.last }}{% endfor %})
