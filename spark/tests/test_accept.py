@@ -13,7 +13,7 @@ from dataforge.stream.records import LogRecord
 
 from lake.objects import JUDGED
 from lake.transforms.accept import accepted, folded, folded_in_order, runs
-from lake.transforms.stamp import placed, stamped
+from lake.transforms.stamp import packed, placed, stamped
 
 pytestmark = pytest.mark.small
 
@@ -72,10 +72,10 @@ def test_it_accepts_what_the_platform_accepts(spark: SparkSession, logs: list[li
 
 @given(judged_logs().filter(len), st.integers(0, 6))
 def test_folded_where_it_is_read_it_comes_to_the_same(spark: SparkSession, log: list[LogRecord], following: int):
-    judged = placed(spark.createDataFrame(rows([log]), _SCHEMA).coalesce(1))
+    judged = spark.createDataFrame(rows([log]), _SCHEMA).coalesce(1)
     spark.conf.set(_BATCH, "7")
     try:
-        assert runs(folded_in_order(judged, {0: following})) == runs(folded(judged, {0: following}))
+        assert runs(folded_in_order(packed(judged), {0: following})) == runs(folded(placed(judged), {0: following}))
     finally:
         spark.conf.unset(_BATCH)
 
@@ -84,10 +84,10 @@ def test_what_is_not_in_order_is_not_folded_where_it_is_read(spark: SparkSession
     log = [LogRecord(n, 0, None, b"", [(HEADER, pack(Verdict.VALID, n, n, 0, 7, 0, bytes(16)))]) for n in range(4)]
     for shuffled, problem in ((rows([log])[::-1], "in their order"), (rows([log, log]), "in their order")):
         with pytest.raises(Exception, match=problem):
-            runs(folded_in_order(placed(spark.createDataFrame(shuffled, _SCHEMA).coalesce(1)), {}))
+            runs(folded_in_order(packed(spark.createDataFrame(shuffled, _SCHEMA).coalesce(1)), {}))
     torn = spark.createDataFrame(rows([log]), _SCHEMA).repartition(2, "offset")
     with pytest.raises(Fatal, match="in more than one task"):
-        runs(folded_in_order(placed(torn.sortWithinPartitions("offset")), {}))
+        runs(folded_in_order(packed(torn.sortWithinPartitions("offset")), {}))
 
 
 @given(judged_logs(), st.data())

@@ -20,7 +20,7 @@ from lake.position import Head, Place, beyond, head, since
 from lake.schema import quoted
 from lake.transforms.accept import Run, accepted, folded, folded_in_order, runs
 from lake.transforms.bronze import bronze_rows
-from lake.transforms.stamp import placed, stamped
+from lake.transforms.stamp import packed, placed, stamped
 
 Say = Callable[[str], None]
 Records = Callable[[Mapping[str, str]], DataFrame]
@@ -93,8 +93,8 @@ class Bronze:
         table = tables.bronze(event.contract)
         # Read twice: stamps alone are small, and what the fold rejects is nearly always nothing.
         following = {partition: place.next for partition, place in now.places.items()}
-        fold = folded_in_order if in_order else folded
-        found = runs(fold(placed(records(objects.STAMPS)), following))
+        stamps = records(objects.STAMPS)
+        found = runs(folded_in_order(packed(stamps), following) if in_order else folded(placed(stamps), following))
         for run in found:
             if run.gap is not None:
                 self.say(f"{table.name}: judged {run.partition}/{run.gap} claims raw offsets nobody has judged")

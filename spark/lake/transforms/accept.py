@@ -15,7 +15,7 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from dataforge.errors import Fatal
-from dataforge.stream.judged import Acceptance, Stamps
+from dataforge.stream.judged import Acceptance, Stamps, unpacked
 
 _RUN = "partition int, next bigint, rejected array<bigint>, gap bigint, records bigint"
 _RUN_ARROW = pa.schema(
@@ -57,9 +57,11 @@ def folded(placed: DataFrame, following: Mapping[int, int]) -> DataFrame:
     return placed.select("partition", "offset", "src", "base").groupBy("partition").applyInPandas(fold, _RUN)
 
 
-def folded_in_order(placed: DataFrame, following: Mapping[int, int]) -> DataFrame:
+def folded_in_order(packed: DataFrame, following: Mapping[int, int]) -> DataFrame:
     """As `folded`, where each task has consecutive records of one partition in their order, and no other task has any
     of it: then nothing need be shuffled or sorted. A query over anything else fails.
+
+    `packed` has partition, offset and stamp.
     """
     before = dict(following)
 
@@ -67,7 +69,7 @@ def folded_in_order(placed: DataFrame, following: Mapping[int, int]) -> DataFram
         found: Run | None = None
         last = -1
         for batch in batches:
-            partitions, offsets, src, base = (column.to_numpy() for column in batch.columns)
+            partitions, offsets = (column.to_numpy() for column in batch.columns[:2])
             if not len(offsets):
                 continue
             partition = int(partitions[0])
@@ -78,11 +80,20 @@ def folded_in_order(placed: DataFrame, following: Mapping[int, int]) -> DataFram
                 or (np.diff(offsets, prepend=last) < 1).any()
             ):
                 raise Fatal(f"a task has not got the records of one partition in their order: {partition}/{offsets[0]}")
+            said = unpacked(_together(batch.column(2)))
+            src, base = (said[name].astype(np.int64) for name in ("src", "base"))
             found, last = _folded_on(run, offsets, src, base), int(offsets[-1])
         if found is not None:
             yield pa.RecordBatch.from_pylist([found._asdict()], _RUN_ARROW)
 
-    return placed.select("partition", "offset", "src", "base").mapInArrow(fold, _RUN)
+    return packed.select("partition", "offset", "stamp").mapInArrow(fold, _RUN)
+
+
+def _together(values: pa.BinaryArray) -> memoryview:
+    """The bytes of all values, one after the other, where they are."""
+    _, ends, data = values.buffers()
+    first, last = np.frombuffer(ends, np.int32)[[values.offset, values.offset + len(values)]].tolist()
+    return memoryview(data)[first:last]
 
 
 def _folded_on(run: Run, offsets: Offsets, src: Offsets, base: Offsets) -> Run:

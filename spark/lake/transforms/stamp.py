@@ -28,6 +28,11 @@ def placed(judged: DataFrame) -> DataFrame:
     return judged.withColumns({"src": _number(stamp, *_SRC), "base": _number(stamp, *_BASE)})
 
 
+def packed(judged: DataFrame) -> DataFrame:
+    """*Shape*: adds `stamp`, its bytes as they are; else as `placed`, for who reads all of them at once."""
+    return judged.withColumn("stamp", _stamp())
+
+
 def stamped(judged: DataFrame) -> DataFrame:
     """*Shape*: as `placed`, and `ts_ms`, `contract`, `verdict`, `reason`, `detail` (null where nothing is said),
     `warnings` (empty where there are none).

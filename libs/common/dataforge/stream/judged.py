@@ -94,11 +94,16 @@ def stamps(records: Sequence[Record]) -> Stamps:
     except IndexError:
         raise _not_judged() from None
     packed = [value for name, value in first if name == HEADER and len(value) == _SIZE]
-    columns = np.frombuffer(b"".join(packed), _COLUMNS)
+    columns = unpacked(b"".join(packed))
     tags: list[int] = columns["tag"].tolist()
     if len(packed) != len(records) or not _VERDICTS.keys() >= set(tags):
         raise _not_judged()
     return Stamps(tags, columns["src"].astype(np.int64), columns["base"].astype(np.int64), columns["ts"].tolist())
+
+
+def unpacked(packed: bytes | memoryview) -> NDArray[np.void]:
+    """Packed stamps, one after the other, as columns: tag, src, base, ts, contract, crc, id."""
+    return np.frombuffer(packed, _COLUMNS)
 
 
 def _not_judged() -> Fatal:
