@@ -141,7 +141,7 @@ def _texts(column: pa.ChunkedArray) -> list[str | None]:
     imports pandas, as its casts do half of pyarrow; every start of a service would pay that.
     """
     texts: list[str | None] = []
-    for chunk in filter(len, column.chunks):
+    for chunk in (one for one in column.chunks if len(one)):
         if pa.types.is_integer(chunk.type):
             texts += _present(chunk, map(str, _numbers(chunk, str(chunk.type))))
         elif pa.types.is_string(chunk.type):
