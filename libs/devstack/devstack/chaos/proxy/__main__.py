@@ -9,7 +9,6 @@ import sys
 from pathlib import Path
 
 import msgspec
-import uvloop
 
 from devstack.chaos.proxy.conditions import DropAll, Impose, Lift, Reply, Request, Setup
 from devstack.chaos.proxy.relay import Relay
@@ -66,4 +65,4 @@ def _say(reply: Reply) -> None:
 
 
 if __name__ == "__main__":
-    uvloop.run(serve(msgspec.json.decode(sys.argv[1], type=Setup)))
+    asyncio.run(serve(msgspec.json.decode(sys.argv[1], type=Setup)))
