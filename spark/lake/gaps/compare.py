@@ -4,6 +4,8 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
+from lake.portions import portions as in_portions
+
 
 class Key(Protocol):
     """What names a part of a table: a day, or a partition and an hour."""
@@ -46,13 +48,4 @@ def differing(due: Mapping[K, Part], held: Mapping[K, Part]) -> dict[K, tuple[in
 
 def portions(rows: Mapping[K, tuple[int, int]], most: int) -> Iterator[list[K]]:
     """The parts in order, so many at once that they must hold `most` rows, about; at least one."""
-    portion: list[K] = []
-    held = 0
-    for part, (_, due) in rows.items():
-        if portion and held + due > most:
-            yield portion
-            portion, held = [], 0
-        portion.append(part)
-        held += due
-    if portion:
-        yield portion
+    return in_portions(((part, due) for part, (_, due) in rows.items()), most)

@@ -16,16 +16,17 @@ from dataforge.contracts.model import EventType
 from dataforge.kpi.plan import Plan, View, plan
 
 from lake import tables
+from lake.jobs.gold import of_days, rows_of
 from lake.jobs.silver import at
 from lake.judge import Agreement, Cell, Cells, Kept, Sides, agreed, lake_cells, live_cells, sides
 from lake.live import Live, live_rows, live_watermark
+from lake.portions import portions
 from lake.position import head, within
 from lake.schema import quoted
 from lake.transforms.caps import Beyond, beyond_cap
 from lake.transforms.enrich import enriched
 from lake.transforms.outcomes import outcomes
 from lake.transforms.typed import typed
-from lake.transforms.windows import gold_rows, on_days
 from lake.when import DAY_MS, day_of, midnight_ms
 
 Rows = list[Mapping[str, Any]]
@@ -72,8 +73,8 @@ class Agree:
             kept_days = list(days_kept(of_event, live_watermark(self.redis_url, event, partitions)))
             sizes = _sizes(rows.where(F.col("day").between(kept_days[0], kept_days[-1])))
             for days in spans(kept_days, sizes):
-                of_days = _collected(rows.where(F.col("day").isin(*days))) if sizes.keys() & set(days) else []
-                yield self._of_days(days, of_days, judged, kept, partitions)
+                held = _collected(rows.where(of_days(days))) if sizes.keys() & set(days) else []
+                yield self._of_days(days, held, judged, kept, partitions)
         finally:
             judged.valid.unpersist()
 
@@ -93,8 +94,7 @@ class Agree:
         }
 
         def expected(cells: Sequence[Cell]) -> Cells:
-            counted = on_days(judged.counted(), of_event, days)
-            due = gold_rows(counted, of_event, judged.beyond).where(F.col("day").isin(*days))
+            due = rows_of(judged.counted(), of_event, days, judged.beyond)
             rows = lake_cells(shown, _collected(due))
             return {cell: rows[cell] for cell in cells if cell in rows}
 
@@ -129,16 +129,7 @@ def spans(days: Iterable[date], sizes: Mapping[date, int]) -> Iterator[list[date
 
     `sizes`: day -> bytes of its rows.
     """
-    run, held = list[date](), 0
-    for day in days:
-        size = sizes.get(day, 0)
-        if run and (held + size > BYTES or len(run) == DAYS):
-            yield run
-            run, held = [], 0
-        run.append(day)
-        held += size
-    if run:
-        yield run
+    return portions(((day, sizes.get(day, 0)) for day in days), BYTES, DAYS)
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,7 @@ from lake.jobs.silver import at
 from lake.position import Place, head, within
 from lake.retention import kept_from
 from lake.schema import REPLACED
+from lake.transforms.caps import Beyond
 from lake.transforms.windows import days_of, gold_rows, on_days, stamp
 
 MADE_BY = "df.plan"
@@ -71,11 +72,10 @@ def changed_days(new: DataFrame, of_event: Plan) -> list[date]:
     return sorted(row["day"] for row in days_of(times, of_event).collect())
 
 
-def rows_of(silver: DataFrame, of_event: Plan, days: Collection[date]) -> DataFrame:
-    """All of gold that begins on these days."""
-    if not days:
-        return gold_rows(silver.where("false"), of_event)
-    return gold_rows(on_days(silver, of_event, days), of_event).where(F.col("day").isin(*days))
+def rows_of(silver: DataFrame, of_event: Plan, days: Collection[date], beyond: Beyond | None = None) -> DataFrame:
+    """All of gold that begins on these days. `beyond`: as `gold_rows` takes it."""
+    events = on_days(silver, of_event, days) if days else silver.where("false")
+    return gold_rows(events, of_event, beyond).where(of_days(days))
 
 
 def of_days(days: Collection[date]) -> str:

@@ -143,7 +143,7 @@ def _texts(column: pa.ChunkedArray) -> list[str | None]:
     texts: list[str | None] = []
     for chunk in (one for one in column.chunks if len(one)):
         if pa.types.is_integer(chunk.type):
-            texts += _present(chunk, map(str, _numbers(chunk, str(chunk.type))))
+            texts += _present(chunk, map(str, _numbers(chunk)))
         elif pa.types.is_string(chunk.type):
             texts += _present(chunk, _strings(chunk))
         else:
@@ -158,8 +158,8 @@ def _present(chunk: pa.Array, texts: Iterable[str]) -> Iterable[str | None]:
     return (text if there else None for text, there in zip(texts, bits[chunk.offset :].tolist(), strict=False))
 
 
-def _numbers(chunk: pa.Array, type_: str) -> list[int]:
-    return np.frombuffer(chunk.buffers()[1], type_)[chunk.offset :][: len(chunk)].tolist()
+def _numbers(chunk: pa.Array) -> list[int]:
+    return np.frombuffer(chunk.buffers()[1], str(chunk.type))[chunk.offset :][: len(chunk)].tolist()
 
 
 def _strings(chunk: pa.Array) -> Iterator[str]:

@@ -12,7 +12,6 @@ from faust.tables.manager import TableManager
 from dataforge.runtime.watchdog import Watchdog
 from dataforge.stream.lane import Fail
 from dataforge.stream.lanes import Lanes
-from dataforge.stream.pacing import REST_S
 from dataforge.stream.records import RecordBatch
 
 _faust_logger = logging.getLogger("faust.app")
@@ -68,7 +67,7 @@ class BatchApp(faust.App):
         fail: Fail,
         watchdog: Watchdog,
         request_timeout_s: float,
-        rest_s: float = REST_S,
+        rest_s: float,
         **settings: Any,
     ) -> None:
         self.servers, self.lanes, self.fail, self.watchdog = list(servers), lanes, fail, watchdog

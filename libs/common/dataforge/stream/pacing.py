@@ -6,16 +6,16 @@ from typing import Any
 
 FEW = 200
 REST_S = 0.03
-"""While a poll brings fewer than `FEW` records, fetches begin this far apart, if nobody says otherwise. The log would
-hand records out one by one as they come, each with a fetch, a take and a produce of its own: a machine that only does a
-thousand events a second.
+"""While a poll brings fewer than `FEW` records, fetches begin this far apart, unless the app says otherwise. The log
+would hand records out one by one as they come, each with a fetch, a take and a produce of its own: a machine that only
+does a thousand events a second.
 """
 
 
 class Pacing:
     """Of one consumer's fetches."""
 
-    def __init__(self, rest_s: float = REST_S) -> None:
+    def __init__(self, rest_s: float) -> None:
         self._rest_s = rest_s
         self._busy = False
 
