@@ -18,6 +18,7 @@ from dataforge.testing.kpis import sample_domain
 
 from query_api.query.answer import SnapshotInfo
 from query_api.query.athena_engine import Athena
+from query_api.query.athena_sql import Sent
 from query_api.query.catalog import GlueLocations, Located
 from query_api.query.engine import Question
 from query_api.query.problems import QueryProblem
@@ -130,6 +131,35 @@ async def test_a_query_that_nobody_waits_for_any_more_is_stopped(aws: str, athen
     for id_ in ids:
         told = await athena.get_query_execution(QueryExecutionId=id_)
         assert told["QueryExecution"]["Status"]["State"] == "CANCELLED"
+
+
+class _SlowToStart:
+    """The client, whose answer to a start comes after the query has begun."""
+
+    def __init__(self, athena: Any) -> None:
+        self._athena, self.begun = athena, asyncio.Event()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._athena, name)
+
+    async def start_query_execution(self, **asked: Any) -> Any:
+        answer = await self._athena.start_query_execution(**asked)
+        self.begun.set()
+        await asyncio.sleep(0.1)
+        return answer
+
+
+@pytest.mark.usefixtures("endless")
+async def test_a_query_that_is_given_up_while_it_starts_is_stopped_too(aws: str, athena: Any):
+    slow = _SlowToStart(athena)
+    waiting = asyncio.create_task(engine(aws)._answer(slow, Sent("SELECT 1", [], {}), [], 10))
+    await slow.begun.wait()
+    waiting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
+    [id_] = (await athena.list_query_executions())["QueryExecutionIds"]
+    told = await athena.get_query_execution(QueryExecutionId=id_)
+    assert told["QueryExecution"]["Status"]["State"] == "CANCELLED"
 
 
 async def test_no_more_run_than_may(aws: str):

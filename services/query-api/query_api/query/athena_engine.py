@@ -64,16 +64,21 @@ class Athena:
 
     async def _answer(self, athena: Any, sent: Sent, values: list[str], most: int) -> Rows:
         more = {"ExecutionParameters": values} if values else {}
-        started = await athena.start_query_execution(QueryString=sent.text, **self._start, **more)
-        id_ = started["QueryExecutionId"]
+        starting = asyncio.create_task(athena.start_query_execution(QueryString=sent.text, **self._start, **more))
         try:
+            # Shielded: one that is given up while it starts has an id too, and would run on unseen.
+            id_ = (await asyncio.shield(starting))["QueryExecutionId"]
             await self._ended(athena, id_)
         except QueryProblem:
             raise
         except BaseException:
-            await asyncio.shield(athena.stop_query_execution(QueryExecutionId=id_))
+            await asyncio.shield(self._stop(athena, starting))
             raise
         return await self._fetched(athena, id_, sent, most)
+
+    async def _stop(self, athena: Any, starting: asyncio.Task[Any]) -> None:
+        """*Raises* what the start did, where it failed."""
+        await athena.stop_query_execution(QueryExecutionId=(await starting)["QueryExecutionId"])
 
     async def _ended(self, athena: Any, id_: str) -> None:
         """*Raises* `QueryProblem` where it failed."""
