@@ -25,11 +25,11 @@ setup: $(STAMP) ## make .venv with everything in it
 demo: $(STAMP) ## the whole path on real data; ARGS="--once --events 200000 --json FILE" compares and ends
 	$(BIN)/dataforge demo $(ARGS)
 
-test: $(STAMP) ## all tests but the long ones, and a small lake; with ARGS only the first, ARGS goes to pytest
+test: $(STAMP) ## all tests but the long ones, a small lake, and a star over it; with ARGS only the first, ARGS goes to pytest
 	$(BIN)/python -m pytest $(ARGS)
 ifeq ($(strip $(ARGS)),)
 	@python=$$($(BIN)/python -m devstack.lake); status=$$?; if [ $$status -eq 3 ]; then exit 0; fi; \
-	[ $$status -eq 0 ] && set -x && $$python -m pytest spark/tests -m small
+	[ $$status -eq 0 ] && set -x && $$python -m pytest spark/tests -m small && $(MAKE) warehouse-test
 endif
 
 it: $(STAMP) ## integration tests only

@@ -7,12 +7,12 @@ begun is finished before anything else. Readers see the old column or the new on
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from pyspark.sql import SparkSession
 
 from dataforge.errors import Fatal
 
+from lake.iceberg import loaded
 from lake.schema import Column, ddl, quoted
 
 _WIDER = "df_wider_"
@@ -113,8 +113,7 @@ def _finish(spark: SparkSession, table: str) -> None:
 
 def _show(spark: SparkSession, table: str) -> None:
     """A snapshot has the columns of its time: let the current one have those of now, by one that changes nothing."""
-    jvm: Any = spark._jvm
-    loaded = jvm.org.apache.iceberg.spark.Spark3Util.loadIcebergTable(spark._jsparkSession, table)
-    current = loaded.currentSnapshot()
-    if current is not None and current.schemaId() != loaded.schema().schemaId():
+    there = loaded(spark, table)
+    current = there.currentSnapshot()
+    if current is not None and current.schemaId() != there.schema().schemaId():
         spark.table(table).limit(0).writeTo(table).append()

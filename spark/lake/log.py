@@ -5,6 +5,7 @@ their records as a DataFrame.
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
+from typing import TypeVar
 
 import msgspec
 from pyspark.sql import DataFrame, SparkSession
@@ -13,10 +14,12 @@ from pyspark.sql import functions as F
 from dataforge.stream.catch_up import compare
 from dataforge.stream.kafka_log import KafkaLog
 from dataforge.stream.origin import NO_ID, Bounds, Origin
-from dataforge.stream.records import JUDGED_MAX_BYTES, TopicPartition
+from dataforge.stream.records import JUDGED_MAX_BYTES, Record, TopicPartition
 
 from lake.objects import JUDGED
 from lake.position import Place
+
+T = TypeVar("T")
 
 _POLL_RECORDS = 5_000
 """Of one poll of Spark's consumers: their default, 500, costs a tenth more."""
@@ -40,6 +43,14 @@ class JudgedLog:
             return await asyncio.gather(*asked)
 
         return dict(zip(places, _asked(self.bootstrap, look), strict=True))
+
+    def last(self, topic: str, ends: Mapping[int, int]) -> dict[int, Record | None]:
+        """The records right before these ends; None where the log holds none there. *Raises* `Transient`."""
+
+        async def look(log: KafkaLog) -> list[Record | None]:
+            return await asyncio.gather(*(log.record_at(TopicPartition(topic, p), end - 1) for p, end in ends.items()))
+
+        return dict(zip(ends, _asked(self.bootstrap, look), strict=True))
 
     def records(self, topic: str, starts: Mapping[int, int], ends: Mapping[int, int]) -> DataFrame:
         """Those from its start to, and without, its end of each partition. *Shape*: `objects.JUDGED`.
@@ -83,8 +94,8 @@ def log_ends(bootstrap: str, topic: str, partitions: int) -> dict[int, int]:
     return {p: bounds.end for p, bounds in enumerate(_asked(bootstrap, look))}
 
 
-def _asked(bootstrap: str, question: Callable[[KafkaLog], Awaitable[list[Bounds]]]) -> list[Bounds]:
-    async def ask() -> list[Bounds]:
+def _asked(bootstrap: str, question: Callable[[KafkaLog], Awaitable[list[T]]]) -> list[T]:
+    async def ask() -> list[T]:
         log = KafkaLog(bootstrap)
         try:
             return await question(log)

@@ -4,14 +4,16 @@ So rows and position are committed together or not at all. Whoever rewrites file
 without it; the newest one in the table's history that has it counts.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import msgspec
-from pyspark.sql import Row, SparkSession
+from pyspark.sql import SparkSession
 
 from dataforge.errors import Fatal
 
+from lake.iceberg import loaded
 from lake.tables import Table
 
 PROPERTY = "df.position"
@@ -46,23 +48,35 @@ class Head:
         return self.places.get(partition, Place())
 
 
-def lineage(spark: SparkSession, table: Table) -> list[Row]:
-    """The current snapshot and those before it, as far as they are kept: snapshot_id, said, records, at_ms."""
-    at, snapshots, line = current_snapshot(spark, table.name), _snapshots(spark, table), list[Row]()
-    while at in snapshots:
-        line.append(snapshots[at])
-        at = snapshots[at]["parent_id"]
-    return line
+class Snapshot(NamedTuple):
+    id: int
+    said: str | None
+    """Its position, where it brought one."""
+    records: int
+    """Of the table."""
+    at_ms: int
+
+
+def lineage(spark: SparkSession, table: Table) -> Iterator[Snapshot]:
+    """The current snapshot and those before it, as far as they are kept."""
+    there = loaded(spark, table.name)
+    one = there.currentSnapshot()
+    while one is not None:
+        said, parent = one.summary(), one.parentId()
+        records = int(said.get("total-records") or 0)
+        yield Snapshot(one.snapshotId(), said.get(PROPERTY), records, one.timestampMillis())
+        one = None if parent is None else there.snapshot(parent)
 
 
 def head(spark: SparkSession, table: Table) -> Head:
     """*Raises* `Fatal` where the history has rows and no position."""
-    line = lineage(spark, table)
-    if not line:
+    newest: Snapshot | None = None
+    for one in lineage(spark, table):
+        newest = newest or one
+        if one.said:
+            return _head(newest, read(one.said))
+    if newest is None:
         return Head(None, {})
-    for one in line:
-        if one["said"]:
-            return Head(line[0]["snapshot_id"], read(one["said"]), int(line[0]["records"]), line[0]["at_ms"])
     raise Fatal(
         f"{table.name}: no snapshot of its history says how much of the log is in it; what rewrites or expires "
         f"snapshots must carry {PROPERTY!r} on. Drop the table to have it made anew"
@@ -71,28 +85,25 @@ def head(spark: SparkSession, table: Table) -> Head:
 
 def head_at(spark: SparkSession, table: Table, positions: Mapping[int, int]) -> Head | None:
     """The table at the newest snapshot of its history that stands at this position. None: there is no such snapshot."""
-    newest: Row | None = None
+    newest: Snapshot | None = None
     for one in lineage(spark, table):
         newest = newest or one
-        if one["said"]:
-            places = read(one["said"])
+        if one.said:
+            places = read(one.said)
             if {p: place.position for p, place in places.items()} == positions:
-                return Head(newest["snapshot_id"], places, int(newest["records"]), newest["at_ms"])
+                return _head(newest, places)
             newest = None
     return None
 
 
+def _head(newest: Snapshot, places: Places) -> Head:
+    return Head(newest.id, places, newest.records, newest.at_ms)
+
+
 def current_snapshot(spark: SparkSession, table: str) -> int | None:
     """None: nothing was ever written to it."""
-    main = f"SELECT snapshot_id FROM {table}.refs WHERE name = 'main'"  # noqa: S608 - our own names
-    refs = spark.sql(main).collect()
-    return refs[0]["snapshot_id"] if refs else None
-
-
-def _snapshots(spark: SparkSession, table: Table) -> dict[int, Row]:
-    shown = f"summary['{PROPERTY}'] AS said, summary['total-records'] AS records, unix_millis(committed_at) AS at_ms"
-    history = f"SELECT snapshot_id, parent_id, {shown} FROM {table.name}.snapshots"  # noqa: S608
-    return {row["snapshot_id"]: row for row in spark.sql(history).collect()}
+    current = loaded(spark, table).currentSnapshot()
+    return None if current is None else current.snapshotId()
 
 
 def read(said: str) -> dict[int, Place]:

@@ -12,7 +12,7 @@ from dataforge.stream.judged import HEADER, Acceptance, Verdict, pack
 from dataforge.stream.records import LogRecord
 
 from lake.objects import JUDGED
-from lake.transforms.accept import accepted, folded, folded_in_order, runs
+from lake.transforms.accept import accepted, folded, folded_in_order, is_broken, runs, unbroken
 from lake.transforms.stamp import packed, placed, stamped
 
 pytestmark = pytest.mark.small
@@ -90,6 +90,57 @@ def test_what_is_not_in_order_is_not_folded_where_it_is_read(spark: SparkSession
         runs(folded_in_order(packed(torn.sortWithinPartitions("offset")), {}))
 
 
+@st.composite
+def nearly_unbroken(draw: st.DrawFn, start: int, following: int) -> list[LogRecord]:
+    """The verdicts on the raw records from `following` on, from offset `start` on; or one thing is otherwise."""
+    count = draw(st.integers(1, 9))
+    said = [(start + n, following + n, following + n - draw(st.sampled_from([0, 0, 1]))) for n in range(count)]
+    n = draw(st.integers(0, count - 1))
+    offset, src, base = said[n]
+    match draw(st.sampled_from("____dribs")):
+        case "d" if count > 1:  # offsets that hold no record
+            del said[n if n < count - 1 else 0]
+        case "r":  # a repeat, and all that follow one further
+            said[n + 1 : n + 1] = [(offset, src, base)]
+            said = [(start + at, *of) for at, (_, *of) in enumerate(said)]
+        case "i":
+            said[n] = (offset, src + draw(st.sampled_from([-1, 1, 256])), base)
+        case "b":
+            said[n] = (offset, src, src + 1)
+        case "s":  # all of it another's
+            said = [(at, claimed + 1, of) for at, claimed, of in said]
+        case _:
+            pass
+    stamps = [pack(Verdict.VALID, max(src, 0), max(base, 0), 1_000, 7, 0, bytes(16)) for _, src, base in said]
+    at = [offset for offset, _, _ in said]
+    return [LogRecord(n, 1_000, None, b"{}", [(HEADER, stamp)]) for n, stamp in zip(at, stamps, strict=True)]
+
+
+@given(st.data(), st.integers(0, 300), st.integers(0, 300))
+def test_what_the_fold_accepts_whole_is_unbroken_and_nothing_else(
+    spark: SparkSession, data: st.DataObject, start: int, following: int
+):
+    logs = [data.draw(nearly_unbroken(start, following)), data.draw(nearly_unbroken(2 * start, following + 1))]
+    starts, before = {0: start, 1: 2 * start}, {0: following, 1: following + 1}
+    first, second = (
+        spark.createDataFrame([row for row in rows(logs) if row[0] == p], _SCHEMA).coalesce(1) for p in (0, 1)
+    )
+    judged = first.union(second)
+    offsets = {p: log[-1].offset + 1 - starts[p] for p, log in enumerate(logs)}
+    whole = all(
+        not run.rejected and run.next - before[run.partition] == run.records == offsets[run.partition]
+        for run in runs(folded_in_order(packed(judged), before))
+    )
+    found = unbroken(packed(judged), starts, before)
+    if whole:
+        columns = ("partition", "offset", "src")
+        assert found.select(*columns).collect() == placed(judged).select(*columns).collect()
+    else:
+        with pytest.raises(Exception, match="not each the verdict on the raw record after") as caught:
+            found.collect()
+        assert is_broken(caught.value)
+
+
 @given(judged_logs(), st.data())
 def test_a_log_taken_in_portions_is_the_log_taken_at_once(
     spark: SparkSession, log: list[LogRecord], data: st.DataObject
@@ -131,3 +182,5 @@ def test_a_record_that_no_judge_wrote_ends_the_query(spark: SparkSession, header
     frame = spark.createDataFrame([(0, 0, 0, None, b"", headers)], _SCHEMA)
     with pytest.raises(Exception, match="only quality-worker may write there"):
         stamped(frame).collect()
+    with pytest.raises(Exception, match="only quality-worker may write there"):
+        unbroken(packed(frame), {0: 0}, {}).collect()

@@ -19,6 +19,7 @@ from lake.jobs.compact import Due, clause, too_many, worth_it
 from lake.jobs.expire import oldest_kept
 from lake.jobs.orphans import demand_own
 from lake.ledger import accepting, counted, first_that, joined
+from lake.position import Snapshot
 from lake.progress import Progress
 from lake.when import DAY_MS, HOUR_MS, day_of, during, midnight_ms
 from orders import START, Sent, drawn, judged, land, land_raw, parts
@@ -151,12 +152,9 @@ def test_manifests_are_rewritten_where_they_are_many_and_small():
     assert not too_many([8 * 2**20] * 20)
 
 
-SNAPSHOT = ("snapshot_id", "said", "at_ms")
-
-
-def line(*snapshots: tuple[bool, int]) -> list[Row]:
+def line(*snapshots: tuple[bool, int]) -> list[Snapshot]:
     """From the current one back: (says a position, when)."""
-    return [Row(snapshot_id=n, said="{}" if said else None, at_ms=at) for n, (said, at) in enumerate(snapshots)]
+    return [Snapshot(n, "{}" if said else None, 0, at) for n, (said, at) in enumerate(snapshots)]
 
 
 def test_the_newest_snapshot_that_says_the_position_is_kept_and_all_after_it():

@@ -94,10 +94,7 @@ class Kept(World):
 
     def ever(self) -> dict[str, list[int]]:
         """Layer -> its snapshots, the newest first."""
-        return {
-            layer: [one["snapshot_id"] for one in lineage(self.spark, table)]
-            for layer, table in tables.of(self.event).items()
-        }
+        return {layer: [one.id for one in lineage(self.spark, table)] for layer, table in tables.of(self.event).items()}
 
     def positions(self) -> list[object]:
         return [head(self.spark, table).places for table in tables.of(self.event).values()]

@@ -31,6 +31,7 @@ from devstack.lake.jobs import SPARK
 from devstack.paths import repo_root
 from lake import commit, tables
 from lake.failures import Refused
+from lake.jobs import bronze
 from lake.jobs.silver import Silver
 from lake.jobs.stream import Stream
 from lake.landing import Bucket
@@ -91,6 +92,11 @@ def logs_of(sent: Sequence[Sent]) -> list[list[LogRecord]]:
     return [judged(part, zombie=True) for part in parts(sent)]
 
 
+def dense(part: Sequence[Sent]) -> list[Sent]:
+    """As a raw log is without transactions: each offset is a record's."""
+    return [one._replace(offset=n) for n, one in enumerate(part)]
+
+
 def cut(logs: Sequence[Sequence[LogRecord]], at: Sequence[int]) -> tuple[list[Any], list[Any]]:
     pairs = list(zip(logs, at, strict=True))
     return [log[:end] for log, end in pairs], [log[end:] for log, end in pairs]
@@ -118,6 +124,29 @@ def test_a_stream_that_is_stopped_and_goes_on_brings_what_the_batch_jobs_would(
     rows = {row.layer: row for row in status(world.spark, [small_domain], lambda *of: ends(here, *of))}
     assert {layer: row.lag for layer, row in rows.items()} == {"bronze": 0, "silver": 0, "gold": 0}
     assert rows["bronze"].rows_per_s > 0
+
+
+def test_what_judges_write_when_nothing_is_killed_is_read_once(
+    follow: Callable[[int], Following], monkeypatch: pytest.MonkeyPatch
+):
+    def folded(*_: object) -> None:
+        raise AssertionError("read twice")
+
+    monkeypatch.setattr(bronze, "folded_in_order", folded)
+    world, sent = follow(90), [dense(part) for part in parts(drawn(30, 300))]
+    world.topic.append([judged(part) for part in sent])
+    assert world.follow() > 1
+    assert bronze_rows(world.spark, world.event) == bronze_expected([one for part in sent for one in part])
+
+
+def test_a_repeat_and_a_hole_that_the_last_record_does_not_show_are_folded(follow: Callable[[int], Following]):
+    world, sent = follow(ALL), dense(parts(drawn(31, 60))[0])
+    hole = sent[:20] + sent[21:]  # an offset that a transaction of the raw log took
+    log = judged(hole)
+    world.topic.append([log[:10] + log[9:], []])
+    world.follow()
+    assert world.positions() == [len(sent), 0]
+    assert bronze_rows(world.spark, world.event) == bronze_expected(hole)
 
 
 def test_batch_jobs_and_the_stream_go_on_from_each_other_at_any_place(follow: Callable[[int], Following]):

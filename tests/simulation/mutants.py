@@ -113,9 +113,9 @@ MUTANTS = {
         (
             Edit(
                 LAND,
-                "        end = await self._chain.end()\n        bounds",
+                "        end = await self._chain.end(bounds.end)\n",
                 "        from dataforge.storage.chain import ChainEnd\n\n"
-                "        end = ChainEnd(*OFFSETS.get(id(self._store), {}).get(self._tp, (0, None)))\n        bounds",
+                "        end = ChainEnd(*OFFSETS.get(id(self._store), {}).get(self._tp, (0, None)))\n",
             ),
             Edit(
                 LAND,

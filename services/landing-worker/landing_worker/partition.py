@@ -66,8 +66,8 @@ class LandingPartition:
         return Origin(bytes.fromhex(said), self._last.fp if self._last else None)
 
     async def open(self) -> int:
-        end = await self._chain.end()
         bounds = await self._log.bounds(self._tp)
+        end = await self._chain.end(bounds.end)
         self._landed = self._landed._replace(topic_id=bounds.topic_id.hex())
         self._last, self._run = end.footer, Run(end.next)
         return end.next

@@ -38,7 +38,7 @@ async def judged_so_far(log: Log, chain: Chain, judged: TopicPartition) -> Judge
 
     *Raises* `Fatal` where the log is not the one that was landed (DESIGN R6b), or lost verdicts that are not landed.
     """
-    end = await chain.end()
+    end = await chain.end((await log.bounds(judged)).end)
     acceptance, last_src, last = Acceptance(), None, None
     if footer := end.footer:
         await compare(log, judged, end.next, Origin(bytes.fromhex(footer.topic_id), footer.fp))

@@ -66,7 +66,7 @@ def refolded(spark: SparkSession, bucket: Bucket, contract: Contract, partition:
     found = runs(folded(placed(objects.records(spark, bucket, keys, objects.STAMPS)), {partition: refold.following}))
     before = Head(None, {partition: Place(next=refold.following)})
     places_after(before, parts_of(refold.landed), found)
-    return bronze_rows(stamped(accepted(objects.records(spark, bucket, keys), found)), contract)
+    return bronze_rows(stamped(placed(accepted(objects.records(spark, bucket, keys), found))), contract)
 
 
 def _held(spark: SparkSession, table: tables.Table, now: Head, ledger: Ledger, since_ms: int) -> dict[Hour, Part]:

@@ -18,13 +18,17 @@ from lake.failures import named
 from lake.landing import Bucket, Landed, next_objects
 from lake.position import Head, Place, beyond, head, since
 from lake.schema import quoted
-from lake.transforms.accept import Run, accepted, folded, folded_in_order, runs
+from lake.transforms.accept import Run, accepted, folded, folded_in_order, is_broken, runs, unbroken
 from lake.transforms.bronze import bronze_rows
 from lake.transforms.stamp import packed, placed, stamped
 
 Say = Callable[[str], None]
 Records = Callable[[Mapping[str, str]], DataFrame]
 """Some columns of `objects.JUDGED` -> judged records with these. Called twice, for the same records."""
+
+
+class Broken(Exception):
+    """Of these records the fold may not accept all."""
 
 
 class Part(NamedTuple):
@@ -99,11 +103,34 @@ class Bronze:
             if run.gap is not None:
                 self.say(f"{table.name}: judged {run.partition}/{run.gap} claims raw offsets nobody has judged")
         moved = places_after(now, parts, found)
-        rows = bronze_rows(stamped(accepted(records(objects.JUDGED), found)), event.contract)
+        self._commit(event, now, moved, placed(accepted(records(objects.JUDGED), found)), in_order)
+        return moved
+
+    def take_unbroken(
+        self, event: EventType, now: Head, parts: Mapping[int, Part], judged: DataFrame
+    ) -> dict[int, Place]:
+        """As `take` of records in their order, all of which the fold accepts: they are read once. The last record of
+        each part must be there.
+
+        *Raises* `Broken` where it does not accept all: nothing was committed, `take` them.
+        """
+        starts, following = {p: now.at(p).position for p in parts}, {p: now.at(p).next for p in parts}
+        moved = {p: Place(part.end, following[p] + part.end - starts[p], part.topic_id) for p, part in parts.items()}
+        try:
+            self._commit(event, now, moved, unbroken(packed(judged), starts, following), in_order=True)
+        except Exception as error:
+            if is_broken(error):
+                raise Broken from error
+            raise
+        return moved
+
+    def _commit(
+        self, event: EventType, now: Head, moved: Mapping[int, Place], records: DataFrame, in_order: bool
+    ) -> None:
         # Of every partition: the position that is committed is the whole table's, so a commit of others refuses it too.
         where = since(now, quoted("partition"), "judged_offset")
-        commit.overwrite(rows, table, where, now, {**now.places, **moved}, in_order=in_order)
-        return moved
+        rows = bronze_rows(stamped(records), event.contract)
+        commit.overwrite(rows, tables.bronze(event.contract), where, now, {**now.places, **moved}, in_order=in_order)
 
 
 def parts_of(landed: Sequence[Landed]) -> dict[int, Part]:

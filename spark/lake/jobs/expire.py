@@ -1,17 +1,17 @@
 """Days that need not be kept any longer, snapshots that nobody travels back to, the files that only they need."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
 
-from pyspark.sql import Row, SparkSession
+from pyspark.sql import SparkSession
 
 from dataforge.contracts.model import EventType
 
 from lake import tables
 from lake.conflict import again
 from lake.jobs.drop import Drop
-from lake.position import lineage
+from lake.position import Snapshot, lineage
 from lake.procedure import Instant, call
 from lake.progress import Tell
 from lake.when import HOUR_MS
@@ -44,8 +44,7 @@ class Expire:
         return did
 
     def _expire(self, table: tables.Table) -> tuple[int, int]:
-        line = lineage(self.spark, table)
-        before = oldest_kept(line, self.now_ms() - int(self.keep_hours * HOUR_MS))
+        before = oldest_kept(lineage(self.spark, table), self.now_ms() - int(self.keep_hours * HOUR_MS))
         if before is None or not (due := self._older(table, before)):
             return 0, 0
         removed = call(
@@ -58,21 +57,21 @@ class Expire:
         return {row["snapshot_id"] for row in rows.collect()}
 
 
-def oldest_kept(line: Sequence[Row], cut_ms: int) -> int | None:
+def oldest_kept(line: Iterable[Snapshot], cut_ms: int) -> int | None:
     """Snapshots before this instant may go; None: none may. `line` as `lineage` gives it. Pure.
 
     Iceberg goes back from the current snapshot and stops at the first that is older: so the instant is not after any
     of those down to the one that says the position, also where clocks of two writers differ.
     """
     needed = _down_to_position(line)
-    return min([cut_ms, *(one["at_ms"] for one in needed)]) if needed else None
+    return min([cut_ms, *(one.at_ms for one in needed)]) if needed else None
 
 
-def _down_to_position(line: Iterable[Row]) -> list[Row]:
+def _down_to_position(line: Iterable[Snapshot]) -> list[Snapshot]:
     """The newest snapshot that says a position, and those after it; empty where none does."""
-    found: list[Row] = []
+    found: list[Snapshot] = []
     for one in line:
         found.append(one)
-        if one["said"]:
+        if one.said:
             return found
     return []

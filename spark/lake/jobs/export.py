@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any
 
 import msgspec
 from pyspark.sql import DataFrame, SparkSession
@@ -12,6 +11,7 @@ from dataforge.contracts.model import Domain, EventType
 from dataforge.errors import Fatal
 
 from lake import tables
+from lake.iceberg import loaded
 from lake.jobs.silver import at, portion
 from lake.position import Head, Place, current_snapshot, head, head_at, within
 from lake.postgres import CURATED, RAW, Postgres, Target, opened
@@ -113,9 +113,7 @@ class Export:
         return came
 
     def _uuid(self, name: str) -> str:
-        gateway: Any = self.spark.sparkContext._gateway
-        session: Any = self.spark._jsparkSession
-        return str(gateway.jvm.org.apache.iceberg.spark.Spark3Util.loadIcebergTable(session, name).uuid())
+        return str(loaded(self.spark, name).uuid())
 
 
 def _target(event: EventType, schema: str, table: tables.Table, key: tuple[str, ...]) -> Target:

@@ -4,15 +4,17 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import SparkSession
 
 from dataforge.contracts.model import EventType
 from dataforge.errors import Fatal
+from dataforge.stream.judged import unpack
 from dataforge.stream.origin import NO_ID, Bounds
+from dataforge.stream.records import Record
 
 from lake import tables
 from lake.failures import named
-from lake.jobs.bronze import Bronze, Part
+from lake.jobs.bronze import Broken, Bronze, Part
 from lake.log import JudgedLog
 from lake.position import Head, Place, head
 
@@ -84,11 +86,11 @@ class Stream:
             for p, end in ends.items()
         }
         whole = self.log.records(topic, starts, ends)
-
-        def records(columns: Mapping[str, str]) -> DataFrame:
-            return whole.select(*columns)
-
-        moved = self.bronze.take(event, now, parts, records, in_order=True)
+        try:
+            demand_unbroken(self.log.last(topic, ends), now)
+            moved = self.bronze.take_unbroken(event, now, parts, whole)
+        except Broken:  # a killed judge's repeats, or raw offsets that a transaction took
+            moved = self.bronze.take(event, now, parts, lambda columns: whole.select(*columns), in_order=True)
         self.say(f"{event.contract.name}: {sum(ends.values()) - sum(starts.values()):,} records of the log")
         return moved
 
@@ -116,6 +118,17 @@ def demand_landed(
                 "on: what lies between is lost, because the topic's retention is too short. Restore the topic or the "
                 "chain; or, to go on without those records, give the event a new version"
             )
+
+
+def demand_unbroken(last: Mapping[int, Record | None], now: Head) -> None:
+    """Do the last records of a portion look as if all of it were the verdicts on consecutive raw records?
+
+    *Raises* `Broken`.
+    """
+    for p, record in last.items():
+        place = now.at(p)
+        if record is None or unpack(record.headers).src - place.next != record.offset - place.position:
+            raise Broken
 
 
 def _hex(topic_id: bytes) -> str:

@@ -11,11 +11,13 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 from numpy.typing import NDArray
-from pyspark.sql import DataFrame
+from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 from dataforge.errors import Fatal
 from dataforge.stream.judged import Acceptance, Stamps, unpacked
+
+from lake.transforms.stamp import BASE, SRC
 
 _RUN = "partition int, next bigint, rejected array<bigint>, gap bigint, records bigint"
 _RUN_ARROW = pa.schema(
@@ -27,6 +29,10 @@ _RUN_ARROW = pa.schema(
         ("records", pa.int64()),
     ]
 )
+_BROKEN = "these records are not each the verdict on the raw record after the one before"
+_ROWS_OF_A_TASK = 1 << 33
+"""Spark counts the rows of each task from a multiple of this."""
+
 Offsets = NDArray[np.int64]
 
 
@@ -87,6 +93,35 @@ def folded_in_order(packed: DataFrame, following: Mapping[int, int]) -> DataFram
             yield pa.RecordBatch.from_pylist([found._asdict()], _RUN_ARROW)
 
     return packed.select("partition", "offset", "stamp").mapInArrow(fold, _RUN)
+
+
+def unbroken(packed: DataFrame, starts: Mapping[int, int], following: Mapping[int, int]) -> DataFrame:
+    """*Shape*: adds `src`. A query fails (`is_broken`) where the records of a partition are not, one after the other
+    from `starts` on, the verdicts on the raw records from `following` on: what the fold accepts whole.
+
+    `packed` is what `folded_in_order` takes. Nothing comes back to the driver, so nothing need be read twice: what
+    the fold would come to is known before. The last records may be missing: see to it that they are there.
+    """
+    # Numbers in a stamp are compared as the bytes they are: to read them costs more than all else here.
+    start = _by_partition(starts)
+    src = F.col("offset") - start + _by_partition({p: following.get(p, 0) for p in starts})
+    row = F.monotonically_increasing_id().bitwiseAND(F.lit(_ROWS_OF_A_TASK - 1))
+    holds = (
+        (F.col("offset") - start == row)
+        & (F.substring("stamp", *SRC) == src.cast("binary"))
+        & (F.substring("stamp", *BASE) <= src.cast("binary"))
+    )
+    return packed.withColumn("src", F.when(holds, src).otherwise(F.raise_error(F.lit(_BROKEN))))
+
+
+def _by_partition(numbers: Mapping[int, int]) -> Column:
+    pairs = (F.lit(part).cast(kind) for p, n in numbers.items() for part, kind in ((p, "int"), (n, "bigint")))
+    return F.create_map(*pairs)[F.col("partition")]
+
+
+def is_broken(error: Exception) -> bool:
+    """Did a query end because records are not `unbroken`?"""
+    return _BROKEN in f"{error}\n{getattr(error, '_stackTrace', '')}"
 
 
 def _together(values: pa.BinaryArray) -> memoryview:

@@ -9,7 +9,7 @@ from lake.schema import BRONZE
 
 
 def bronze_rows(accepted: DataFrame, contract: Contract) -> DataFrame:
-    """*Shape*: `BRONZE`, one row per raw record. `accepted`: stamped judged records, without the rejected ones."""
+    """*Shape*: `BRONZE`, one row per raw record. `accepted`: judged records and what their stamps say."""
     rows = accepted.withColumns(
         {
             "topic": F.lit(contract.raw_topic),

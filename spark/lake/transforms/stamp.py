@@ -12,8 +12,8 @@ from dataforge.stream.origin import NO_ID
 _DETAIL = "detail"
 _BYTES = len(pack(Verdict.VALID, 0, 0, 0, 0, 0, NO_ID))
 _LAYOUT = "1"
-_SRC, _BASE, _TS, _CONTRACT = (2, 8), (10, 8), (18, 8), (26, 4)
-"""(first byte, bytes) of each number, counted from 1."""
+SRC, BASE, _TS, _CONTRACT = (2, 8), (10, 8), (18, 8), (26, 4)
+"""(first byte, bytes) of each number in a stamp, counted from 1. Big-endian."""
 _UNSTAMPED = (
     "a record on a judged topic does not begin with a valid 'df' header: only quality-worker may write there; find "
     "the other producer, then recreate the topic"
@@ -25,7 +25,7 @@ def placed(judged: DataFrame) -> DataFrame:
     judge wrote fails.
     """
     stamp = _stamp()
-    return judged.withColumns({"src": _number(stamp, *_SRC), "base": _number(stamp, *_BASE)})
+    return judged.withColumns({"src": _number(stamp, *SRC), "base": _number(stamp, *BASE)})
 
 
 def packed(judged: DataFrame) -> DataFrame:
@@ -34,14 +34,14 @@ def packed(judged: DataFrame) -> DataFrame:
 
 
 def stamped(judged: DataFrame) -> DataFrame:
-    """*Shape*: as `placed`, and `ts_ms`, `contract`, `verdict`, `reason`, `detail` (null where nothing is said),
-    `warnings` (empty where there are none).
+    """*Shape*: adds `ts_ms`, `contract`, `verdict`, `reason`, `detail` (null where nothing is said), `warnings` (empty
+    where there are none). Fails as `placed` does.
     """
     stamp = _stamp()
     code = F.substring(F.hex(F.substring(stamp, 1, 1)), 1, 1)
     verdict = F.create_map(*(F.lit(part) for v in Verdict for part in (f"{v.value:X}", v.name.lower())))[code]
     warnings = F.filter(F.split(_text(WARNINGS), ","), lambda name: name != "")
-    return placed(judged).withColumns(
+    return judged.withColumns(
         {
             "ts_ms": _number(stamp, *_TS),
             "contract": _number(stamp, *_CONTRACT),

@@ -14,6 +14,8 @@ SUFFIX = ".parquet"
 _NAME = re.compile(r"(\d{20})\.parquet")
 _LISTED_AT_ONCE = 1_000
 """Keys of one page of a listing. Beyond it a chain is searched, not walked."""
+_NEAR = (5_000, 100_000)
+"""Offsets before the one that an object is looked for near: a store is asked for its last few names, not for all."""
 _SMALL_BYTES = 64 * 1024
 """Up to here a thread costs more than it saves the loop."""
 
@@ -60,9 +62,13 @@ class Chain:
             raise Fatal(f"{key}: its footer is larger than it says")
         return found
 
-    async def end(self) -> ChainEnd:
-        """Found by listing, never remembered: whoever wrote last decides."""
-        last = await self._last_start()
+    async def end(self, near: int = 0) -> ChainEnd:
+        """Found by listing, never remembered: whoever wrote last decides.
+
+        `near`: an offset that it may be a little before, such as the log's end. It is found sooner there, and wherever
+        else it is too.
+        """
+        last = await self._last_start(near)
         if last is None:
             return ChainEnd()
         footer = await self.footer(self.key(last))
@@ -70,12 +76,18 @@ class Chain:
 
     async def start_of(self, offset: int) -> int | None:
         """Where the object starts that holds `offset`, or is the last before it; None where there is none."""
-        return await self._last_start(offset)
+        return await self._last_start(offset, offset)
 
-    async def _last_start(self, limit: int | None = None) -> int | None:
+    async def _last_start(self, near: int, limit: int | None = None) -> int | None:
         """The greatest start; with a limit, the greatest that does not lie beyond it."""
+        for above in (near - back for back in _NEAR if near > back):
+            if (last := await self._last_above(above, limit)) is not None:
+                return last
+        return await self._last_above(-1, limit)
+
+    async def _last_above(self, above: int, limit: int | None) -> int | None:
         last, listed = None, 0
-        async for start in self.starts():
+        async for start in self.starts(above):
             if limit is not None and start > limit:
                 return last
             last, listed = start, listed + 1

@@ -67,14 +67,30 @@ async def put_long(store: MemoryStore, nexts: list[int]) -> Chain:
     return chain
 
 
-@given(long_chains, st.integers(1, 20))
-async def test_the_end_of_a_long_chain_is_searched_not_walked_to(nexts: list[int], page: int) -> None:
+LOOKS = 2 + 1 + 2 * 52 + 1
+"""Near where it is asked for, from the beginning, by halves, and the reading."""
+
+
+@given(long_chains, st.integers(1, 20), st.data())
+async def test_the_end_of_a_long_chain_is_searched_not_walked_to(
+    nexts: list[int], page: int, data: st.DataObject
+) -> None:
     store = CountingStore()
     chain = await put_long(store, nexts)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(chain_module, "_LISTED_AT_ONCE", page)
-        assert (await chain.end()).next == nexts[-1]
-    assert store.lists <= 1 + 2 * 52 + 1
+        near = data.draw(st.integers(0, 6_000).map(lambda n: nexts[-1] + n) | st.integers(0, 1 << 51))
+        assert (await chain.end(near)).next == nexts[-1]
+    assert store.lists <= LOOKS
+
+
+async def test_an_end_near_the_logs_is_found_at_once() -> None:
+    store = CountingStore()
+    chain = await put_long(store, list(range(500, 1_000_000, 500)))
+    assert (await chain.end(1_000_000)).next == 999_500
+    assert store.lists == 1
+    assert [said.next async for said, _ in chain.read(998_700)] == [999_000, 999_500]
+    assert store.lists == 3
 
 
 @given(long_chains, st.integers(1, 20), st.data())
@@ -89,7 +105,7 @@ async def test_a_long_chain_is_read_from_where_it_is_asked_for(
         patch.setattr(chain_module, "_LISTED_AT_ONCE", page)
         found = [said.next async for said, _ in chain.read(offset)]
     assert found == [following for following in nexts if following > offset]
-    assert store.lists <= 1 + 2 * 52 + 1
+    assert store.lists <= LOOKS
 
 
 @pytest.mark.parametrize("name", [

@@ -220,12 +220,13 @@ class Run:
         return report
 
     async def _collect(self, seen: Witnesses) -> Collected:
+        [raw], [judged_log, judged], [quarantine] = (tape.tables() for tape in seen.tapes)
         return Collected(
             sent=self.manifest.table(),
-            raw=seen.raw.table(),
-            judged_log=seen.judged_log.table(),
-            judged=seen.judged.table(),
-            quarantine=seen.quarantine.table(),
+            raw=raw,
+            judged_log=judged_log,
+            judged=judged,
+            quarantine=quarantine,
             landed_raw=await seen.landing_raw.read(),
             landed_judged=await seen.landing_judged.read(),
             ledger=await seen.state.ledger(),

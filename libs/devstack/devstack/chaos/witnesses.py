@@ -23,15 +23,15 @@ from devstack.oracle.tape import Tape
 VIEWS = (View("revenue", "store", "10s", 60), View("units", "department", "1m", 30))
 _ASK_S = 4.0
 _CUT_EVERY_S = (1.0, 5.0)
-_REST_S = 0.75
+_REST_S = 1.0
 """Between questions to the object store: each costs it, and whoever asks, as much as an upload."""
 
 
 @dataclass(frozen=True, slots=True)
 class Witnesses:
     raw: Tape
-    judged_log: Tape
     judged: Tape
+    """Every record of the log, and the accepted ones."""
     accepted: Accepted
     quarantine: Tape
     landing_raw: Landing
@@ -44,12 +44,12 @@ class Witnesses:
 
     @property
     def tapes(self) -> tuple[Tape, ...]:
-        return (self.raw, self.judged_log, self.judged, self.quarantine)
+        return (self.raw, self.judged, self.quarantine)
 
     async def all_judged_is_landed(self) -> bool:
         """To the very end of the judged log, on its tape too: also what comes late and is accepted by nobody."""
-        ends = await self.judged_log.ends()
-        return self.judged_log.holds(ends) and passed(await self.landing_judged.next(), ends)
+        ends = await self.judged.ends()
+        return self.judged.holds(ends) and passed(await self.landing_judged.next(), ends)
 
     def ws(self) -> dict[str, object]:
         """What happened to the live clients."""
@@ -75,10 +75,9 @@ async def witnesses(stage: Stage, partitions: int) -> AsyncIterator[Witnesses]:
     reach, event = stage.direct, stage.raw_topic.removeprefix("raw.")
     accepted, copies = Accepted(), Copies()
     landing_raw, landing_judged = (Landing(Bucket.of(reach), topic) for topic in (stage.raw_topic, stage.judged_topic))
-    raw = Tape(reach.kafka, stage.raw_topic, RAW, raw_columns)
-    judged = Tape(reach.kafka, stage.judged_topic, JUDGED, accepted)
-    judged_log = Tape(reach.kafka, stage.judged_topic, RAW, raw_columns)
-    quarantine = Tape(reach.kafka, f"quarantine.{event}", QUARANTINED, copies)
+    raw = Tape(reach.kafka, stage.raw_topic, (RAW, raw_columns))
+    judged = Tape(reach.kafka, stage.judged_topic, (RAW, raw_columns), (JUDGED, accepted))
+    quarantine = Tape(reach.kafka, f"quarantine.{event}", (QUARANTINED, copies))
     async with AsyncExitStack() as stack:
         state = await stack.enter_async_context(State(reach.redis_url, event, partitions))
         raw_ends = await stack.enter_async_context(landing_raw.following())
@@ -87,7 +86,6 @@ async def witnesses(stage: Stage, partitions: int) -> AsyncIterator[Witnesses]:
         views = [await stack.enter_async_context(_live(reach, view)) for view in VIEWS]
         yield Witnesses(
             raw=raw,
-            judged_log=judged_log,
             judged=judged,
             accepted=accepted,
             quarantine=quarantine,

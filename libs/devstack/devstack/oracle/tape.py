@@ -1,6 +1,5 @@
 """A topic from its first record on, read as it is written: what retention takes later is known all the same."""
 
-import asyncio
 from collections.abc import Mapping
 
 import pyarrow as pa
@@ -10,7 +9,8 @@ from aiokafka.errors import KafkaError
 from devstack.oracle.log import Columns, batch_of
 
 _FETCH_BYTES = 16 * 1024 * 1024
-_REST_S = 0.2
+_WAIT_MS = 250
+"""Kafka answers so often, with all that has come: a witness must not be most of what it watches."""
 
 
 class LostSight(Exception):
@@ -18,14 +18,17 @@ class LostSight(Exception):
 
 
 class Tape:
-    """*Guarantees*: `table` holds every record below `next`, or `run` has ended with an error."""
+    """What is `kept` of each record is one table or more.
 
-    def __init__(self, bootstrap: str, topic: str, schema: pa.Schema, columns: Columns) -> None:
+    *Guarantees*: they hold every record below `next`, or `run` has ended with an error.
+    """
+
+    def __init__(self, bootstrap: str, topic: str, *kept: tuple[pa.Schema, Columns]) -> None:
         self.topic = topic
         self.next: dict[int, int] = {}
         """Partition -> offset up to which it is read."""
-        self._bootstrap, self._schema, self._columns = bootstrap, schema, columns
-        self._batches: list[pa.RecordBatch] = []
+        self._bootstrap, self._kept = bootstrap, kept
+        self._batches: list[list[pa.RecordBatch]] = [[] for _ in kept]
         self._consumer: AIOKafkaConsumer | None = None
 
     async def run(self) -> None:
@@ -36,7 +39,8 @@ class Tape:
             auto_offset_reset="earliest",
             isolation_level="read_committed",
             max_partition_fetch_bytes=_FETCH_BYTES,
-            fetch_max_wait_ms=100,
+            fetch_max_wait_ms=_WAIT_MS,
+            fetch_min_bytes=_FETCH_BYTES,
             retry_backoff_ms=100,
         ) as consumer:
             for tp in consumer.assignment():
@@ -44,14 +48,14 @@ class Tape:
                 consumer.seek(tp, 0)
             self._consumer = consumer
             while True:
-                await asyncio.sleep(_REST_S)  # a witness must not be most of what it watches
                 for tp, records in (await consumer.getmany(timeout_ms=200)).items():
                     first, last = records[0].offset, records[-1].offset
                     if first != self.next[tp.partition] or last - first + 1 != len(records):
                         raise LostSight(
                             f"{self.topic}/{tp.partition} goes on at {first}, not {self.next[tp.partition]}"
                         )
-                    self._batches.append(batch_of(self._schema, self._columns(tp.partition, records)))
+                    for batches, (schema, columns) in zip(self._batches, self._kept, strict=True):
+                        batches.append(batch_of(schema, columns(tp.partition, records)))
                     self.next[tp.partition] = last + 1
 
     async def ends(self) -> dict[int, int]:
@@ -65,5 +69,9 @@ class Tape:
         """Whether everything before `ends` is read."""
         return all(self.next.get(p, 0) >= end for p, end in ends.items())
 
-    def table(self) -> pa.Table:
-        return pa.Table.from_batches(self._batches, schema=self._schema)
+    def tables(self) -> list[pa.Table]:
+        """One for each that is kept."""
+        return [
+            pa.Table.from_batches(batches, schema=schema)
+            for batches, (schema, _) in zip(self._batches, self._kept, strict=True)
+        ]

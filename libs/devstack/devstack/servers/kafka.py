@@ -117,7 +117,8 @@ def properties(data: PurePath, ports: Mapping[str, int], proxy: str = "") -> dic
         "share.coordinator.state.topic.num.partitions": 1,
         "share.coordinator.state.topic.replication.factor": 1,
         "share.coordinator.state.topic.min.isr": 1,
-        "group.initial.rebalance.delay.ms": 0,
+        # a service's instances start together: without a delay the first of them opens all, to give half of it back
+        "group.initial.rebalance.delay.ms": 500,
         # a killed broker may register again only when its last session is over: 9 s by default
         "broker.session.timeout.ms": 3_000,
         "broker.heartbeat.interval.ms": 500,
