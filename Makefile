@@ -29,7 +29,7 @@ test: $(STAMP) ## all tests but the long ones, a small lake, and a star over it;
 	$(BIN)/python -m pytest $(ARGS)
 ifeq ($(strip $(ARGS)),)
 	@python=$$($(BIN)/python -m devstack.lake); status=$$?; if [ $$status -eq 3 ]; then exit 0; fi; \
-	[ $$status -eq 0 ] && set -x && $$python -m pytest spark/tests -m small && $(MAKE) warehouse-test
+	[ $$status -eq 0 ] && set -x && $$python -m pytest spark/tests -m small && make warehouse-test
 endif
 
 it: $(STAMP) ## integration tests only

@@ -29,12 +29,16 @@ def named() -> Iterator[None]:
     except DataForgeError:
         raise
     except Exception as error:
-        # Of some errors the text has the whole story of Java's; others keep it beside.
-        said = f"{error}\n{getattr(error, '_stackTrace', '')}"
+        said = whole_story(error)
         for kind, known in ((Refused, _REFUSED), (Transient, _AWAY)):
             if any(name in said for name in known):
                 raise kind(_line(said, known)) from error
         raise
+
+
+def whole_story(error: Exception) -> str:
+    """All that is known of an error of Spark's: of some the text has Java's trace too, others keep it beside."""
+    return f"{error}\n{getattr(error, 'stackTrace', '')}"
 
 
 def _line(said: str, known: tuple[str, ...]) -> str:

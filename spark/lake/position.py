@@ -62,7 +62,7 @@ def lineage(spark: SparkSession, table: Table) -> Iterator[Snapshot]:
     there = loaded(spark, table.name)
     one = there.currentSnapshot()
     while one is not None:
-        said, parent = one.summary(), one.parentId()
+        said, parent = one.summary() or {}, one.parentId()
         records = int(said.get("total-records") or 0)
         yield Snapshot(one.snapshotId(), said.get(PROPERTY), records, one.timestampMillis())
         one = None if parent is None else there.snapshot(parent)

@@ -61,6 +61,8 @@ def configuration(settings: LakeSettings) -> dict[str, str]:
         "spark.sql.extensions": "org.apache.iceberg.spark.extensions.IcebergSparkSessionExtensions",
         # Windows and days are UTC's, wherever this runs.
         "spark.sql.session.timeZone": "UTC",
+        # What the jobs say is what they mean with it off: a cluster may have it on.
+        "spark.sql.ansi.enabled": "false",
         # Fields of an event are JSON's: `a` and `A` are two.
         "spark.sql.caseSensitive": "true",
         "spark.sql.execution.arrow.pyspark.enabled": "true",

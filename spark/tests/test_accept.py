@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from pyspark.sql import SparkSession
 
@@ -91,23 +91,23 @@ def test_what_is_not_in_order_is_not_folded_where_it_is_read(spark: SparkSession
 
 
 @st.composite
-def nearly_unbroken(draw: st.DrawFn, start: int, following: int) -> list[LogRecord]:
+def nearly_unbroken(draw: st.DrawFn, start: int, following: int, otherwise: str = "nothing") -> list[LogRecord]:
     """The verdicts on the raw records from `following` on, from offset `start` on; or one thing is otherwise."""
-    count = draw(st.integers(1, 9))
+    count = draw(st.integers(2, 9))
     said = [(start + n, following + n, following + n - draw(st.sampled_from([0, 0, 1]))) for n in range(count)]
     n = draw(st.integers(0, count - 1))
     offset, src, base = said[n]
-    match draw(st.sampled_from("____dribs")):
-        case "d" if count > 1:  # offsets that hold no record
+    match otherwise:
+        case "a hole":
             del said[n if n < count - 1 else 0]
-        case "r":  # a repeat, and all that follow one further
+        case "a repeat":
             said[n + 1 : n + 1] = [(offset, src, base)]
             said = [(start + at, *of) for at, (_, *of) in enumerate(said)]
-        case "i":
+        case "another's":
             said[n] = (offset, src + draw(st.sampled_from([-1, 1, 256])), base)
-        case "b":
+        case "a gap":
             said[n] = (offset, src, src + 1)
-        case "s":  # all of it another's
+        case "all another's":
             said = [(at, claimed + 1, of) for at, claimed, of in said]
         case _:
             pass
@@ -116,11 +116,16 @@ def nearly_unbroken(draw: st.DrawFn, start: int, following: int) -> list[LogReco
     return [LogRecord(n, 1_000, None, b"{}", [(HEADER, stamp)]) for n, stamp in zip(at, stamps, strict=True)]
 
 
+@pytest.mark.parametrize("otherwise", ["nothing", "a hole", "a repeat", "another's", "a gap", "all another's"])
+@settings(max_examples=4)
 @given(st.data(), st.integers(0, 300), st.integers(0, 300))
 def test_what_the_fold_accepts_whole_is_unbroken_and_nothing_else(
-    spark: SparkSession, data: st.DataObject, start: int, following: int
+    spark: SparkSession, otherwise: str, data: st.DataObject, start: int, following: int
 ):
-    logs = [data.draw(nearly_unbroken(start, following)), data.draw(nearly_unbroken(2 * start, following + 1))]
+    logs = [
+        data.draw(nearly_unbroken(start, following, otherwise)),
+        data.draw(nearly_unbroken(2 * start, following + 1)),
+    ]
     starts, before = {0: start, 1: 2 * start}, {0: following, 1: following + 1}
     first, second = (
         spark.createDataFrame([row for row in rows(logs) if row[0] == p], _SCHEMA).coalesce(1) for p in (0, 1)
@@ -131,6 +136,7 @@ def test_what_the_fold_accepts_whole_is_unbroken_and_nothing_else(
         not run.rejected and run.next - before[run.partition] == run.records == offsets[run.partition]
         for run in runs(folded_in_order(packed(judged), before))
     )
+    assert whole == (otherwise == "nothing")
     found = unbroken(packed(judged), starts, before)
     if whole:
         columns = ("partition", "offset", "src")

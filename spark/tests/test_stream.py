@@ -145,6 +145,7 @@ def test_a_repeat_and_a_hole_that_the_last_record_does_not_show_are_folded(follo
     log = judged(hole)
     world.topic.append([log[:10] + log[9:], []])
     world.follow()
+    assert any("read twice" in line for line in world.said)
     assert world.positions() == [len(sent), 0]
     assert bronze_rows(world.spark, world.event) == bronze_expected(hole)
 

@@ -134,7 +134,7 @@ class LandingPartition:
 
     async def _check_own(self, footer: Footer) -> None:
         """The key exists. An own PUT that timed out and was done all the same? *Raises* `Superseded` otherwise."""
-        end = await self._chain.end()
+        end = await self._chain.end(footer.next)
         if end.footer != footer:
             metrics.LANDING_CONFLICTS.labels(self._tp.topic).inc()
             raise Superseded(

@@ -109,15 +109,16 @@ class Bronze:
     def take_unbroken(
         self, event: EventType, now: Head, parts: Mapping[int, Part], judged: DataFrame
     ) -> dict[int, Place]:
-        """As `take` of records in their order, all of which the fold accepts: they are read once. The last record of
-        each part must be there.
+        """As `take` of records in their order, all of which the fold accepts: they are read once. Of each part the
+        last record must be there, and nobody else may have folded or counted it: that is compared with nothing.
 
         *Raises* `Broken` where it does not accept all: nothing was committed, `take` them.
         """
         starts, following = {p: now.at(p).position for p in parts}, {p: now.at(p).next for p in parts}
         moved = {p: Place(part.end, following[p] + part.end - starts[p], part.topic_id) for p, part in parts.items()}
+        rows = unbroken(packed(judged), starts, following)
         try:
-            self._commit(event, now, moved, unbroken(packed(judged), starts, following), in_order=True)
+            self._commit(event, now, moved, rows, in_order=True)
         except Exception as error:
             if is_broken(error):
                 raise Broken from error

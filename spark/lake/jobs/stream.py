@@ -90,6 +90,7 @@ class Stream:
             demand_unbroken(self.log.last(topic, ends), now)
             moved = self.bronze.take_unbroken(event, now, parts, whole)
         except Broken:  # a killed judge's repeats, or raw offsets that a transaction took
+            self.say(f"{event.contract.name}: not one verdict after the other: read twice")
             moved = self.bronze.take(event, now, parts, lambda columns: whole.select(*columns), in_order=True)
         self.say(f"{event.contract.name}: {sum(ends.values()) - sum(starts.values()):,} records of the log")
         return moved

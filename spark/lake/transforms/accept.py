@@ -17,6 +17,7 @@ from pyspark.sql import functions as F
 from dataforge.errors import Fatal
 from dataforge.stream.judged import Acceptance, Stamps, unpacked
 
+from lake.failures import whole_story
 from lake.transforms.stamp import BASE, SRC
 
 _RUN = "partition int, next bigint, rejected array<bigint>, gap bigint, records bigint"
@@ -102,7 +103,8 @@ def unbroken(packed: DataFrame, starts: Mapping[int, int], following: Mapping[in
     `packed` is what `folded_in_order` takes. Nothing comes back to the driver, so nothing need be read twice: what
     the fold would come to is known before. The last records may be missing: see to it that they are there.
     """
-    # Numbers in a stamp are compared as the bytes they are: to read them costs more than all else here.
+    # A row's number in its task must be its offset's distance from the start: no record is missing before it. Numbers
+    # in a stamp are compared as the eight bytes they are, the greatest first: to read them costs more than all else.
     start = _by_partition(starts)
     src = F.col("offset") - start + _by_partition({p: following.get(p, 0) for p in starts})
     row = F.monotonically_increasing_id().bitwiseAND(F.lit(_ROWS_OF_A_TASK - 1))
@@ -115,13 +117,14 @@ def unbroken(packed: DataFrame, starts: Mapping[int, int], following: Mapping[in
 
 
 def _by_partition(numbers: Mapping[int, int]) -> Column:
+    """A row's partition's number; null for one that has none."""
     pairs = (F.lit(part).cast(kind) for p, n in numbers.items() for part, kind in ((p, "int"), (n, "bigint")))
     return F.create_map(*pairs)[F.col("partition")]
 
 
 def is_broken(error: Exception) -> bool:
     """Did a query end because records are not `unbroken`?"""
-    return _BROKEN in f"{error}\n{getattr(error, '_stackTrace', '')}"
+    return _BROKEN in whole_story(error)
 
 
 def _together(values: pa.BinaryArray) -> memoryview:

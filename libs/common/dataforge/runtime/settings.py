@@ -81,6 +81,14 @@ class ServiceSettings(BaseSettings):
         default=6, gt=0, description="Kafka gives a worker's partitions to others when it was silent for this long"
     )
     request_timeout_s: float = Field(default=20, gt=0, description="Longest wait for an answer of Kafka")
+    fetch_rest_ms: int | None = Field(
+        default=None,
+        ge=1,
+        le=5_000,
+        description="While there is little, a worker fetches this often: the more, the less its work costs, and the "
+        "later it is done. Unset: what suits its work",
+        examples=[30],
+    )
     stall_limit_s: float = Field(
         default=60, gt=0, description="The process exits when its event loop or one batch hangs for longer"
     )

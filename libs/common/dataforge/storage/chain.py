@@ -14,8 +14,8 @@ SUFFIX = ".parquet"
 _NAME = re.compile(r"(\d{20})\.parquet")
 _LISTED_AT_ONCE = 1_000
 """Keys of one page of a listing. Beyond it a chain is searched, not walked."""
-_NEAR = (5_000, 100_000)
-"""Offsets before the one that an object is looked for near: a store is asked for its last few names, not for all."""
+_NEAR = (1_000, 10_000, 100_000)
+"""So many offsets before `near` a listing begins; if it finds nothing, the next: a few names are listed, not all."""
 _SMALL_BYTES = 64 * 1024
 """Up to here a thread costs more than it saves the loop."""
 
@@ -79,7 +79,7 @@ class Chain:
         return await self._last_start(offset, offset)
 
     async def _last_start(self, near: int, limit: int | None = None) -> int | None:
-        """The greatest start; with a limit, the greatest that does not lie beyond it."""
+        """The greatest start; with a limit, the greatest not beyond it. Looked for right before `near` first."""
         for above in (near - back for back in _NEAR if near > back):
             if (last := await self._last_above(above, limit)) is not None:
                 return last

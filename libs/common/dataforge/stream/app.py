@@ -51,7 +51,7 @@ class StreamApp:
 
     `checks` are added to readiness, which is "assigned, and all partitions open" (a worker that a completed
     rebalance left without partitions is ready); `remarks` are shown beside it. The group is `name` unless
-    `group` says otherwise. While there is little, it fetches every `rest_s`.
+    `group` says otherwise. While there is little, it fetches every `rest_s`, unless the settings say another time.
     """
 
     def __init__(
@@ -83,7 +83,8 @@ class StreamApp:
             remarks=remarks,
         )
         self._startup, self._shutdown = startup, shutdown
-        self._group, self._rest_s = group or name, rest_s
+        self._group = group or name
+        self._rest_s = settings.fetch_rest_ms / 1000 if settings.fetch_rest_ms else rest_s
 
     def run(self) -> NoReturn:
         """Run until SIGTERM or SIGINT, then close the partitions, leave the group, exit 0. Failing: exit 1."""

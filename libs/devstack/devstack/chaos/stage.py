@@ -22,6 +22,10 @@ from devstack.stack import Stack
 
 _READY_S = 300.0
 """Eleven processes at once, on a machine that may have better things to do."""
+_SPARING = {"DATAFORGE_FETCH_REST_MS": "100", "DATAFORGE_COMMIT_INTERVAL_MS": "250"}
+"""Fewer and larger batches and commits than where latency matters: two of each worker, proxies and witnesses share one
+machine, and what starts again after a fault has to find time there.
+"""
 OBJECTS_MIB = 512
 """The object store's disk: enough for some millions of events, and filled in a moment."""
 
@@ -47,7 +51,7 @@ async def staged(
             folder,
             domains,
             services=doubled() if services is None else services,
-            env=_through(proxies) | clock.hooked(paths),
+            env=_through(proxies) | clock.hooked(paths) | _SPARING,
             kafka_proxy=proxies["kafka"].address,
             timeout_s=_READY_S,
             tied=True,

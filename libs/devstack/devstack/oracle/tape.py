@@ -10,7 +10,7 @@ from devstack.oracle.log import Columns, batch_of
 
 _FETCH_BYTES = 16 * 1024 * 1024
 _WAIT_MS = 250
-"""Kafka answers so often, with all that has come: a witness must not be most of what it watches."""
+"""Kafka answers only so often, with all that has come: a witness must not be most of what it watches."""
 
 
 class LostSight(Exception):
