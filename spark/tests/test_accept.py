@@ -104,7 +104,7 @@ def nearly_unbroken(draw: st.DrawFn, start: int, following: int, otherwise: str 
             said[n + 1 : n + 1] = [(offset, src, base)]
             said = [(start + at, *of) for at, (_, *of) in enumerate(said)]
         case "another's":
-            said[n] = (offset, src + draw(st.sampled_from([-1, 1, 256])), base)
+            said[n] = (offset, src + draw(st.sampled_from([1, 256, -1] if src else [1, 256])), base)
         case "a gap":
             said[n] = (offset, src, src + 1)
         case "all another's":
