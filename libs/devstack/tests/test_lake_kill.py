@@ -17,7 +17,8 @@ import os, sqlite3, sys
 catalog, written, commits = sys.argv[1], sys.argv[2], int(sys.argv[3])
 db = sqlite3.connect(catalog, timeout=60, isolation_level=None)
 for n in range(1, commits + 1):
-    open(written, "w").write(f"{n} {os.getpid()}")
+    open(f"{written}~", "w").write(f"{n} {os.getpid()}")
+    os.replace(f"{written}~", written)  # whole, whenever it is killed
     db.execute("UPDATE iceberg_tables SET metadata_location = ?", (f"s3://lake/t/metadata/{n:05d}-x.metadata.json",))
 """
 ENDLESS = 10**9
