@@ -117,7 +117,7 @@ def nearly_unbroken(draw: st.DrawFn, start: int, following: int, otherwise: str 
 
 
 @pytest.mark.parametrize("otherwise", ["nothing", "a hole", "a repeat", "another's", "a gap", "all another's"])
-@settings(max_examples=4)
+@settings(max_examples=2)
 @given(st.data(), st.integers(0, 300), st.integers(0, 300))
 def test_what_the_fold_accepts_whole_is_unbroken_and_nothing_else(
     spark: SparkSession, otherwise: str, data: st.DataObject, start: int, following: int
