@@ -36,6 +36,12 @@ def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Endpoints]:
 
 
 @pytest.fixture(scope="session")
+def kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    with EmbeddedServers(tmp_path_factory.mktemp("kafka"), ["kafka"]) as running:
+        yield running.endpoints.kafka
+
+
+@pytest.fixture(scope="session")
 def environment(servers: Endpoints, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """What a process of the lake reads, but for its domains."""
     return {

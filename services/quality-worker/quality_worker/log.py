@@ -38,6 +38,7 @@ async def judged_so_far(log: Log, chain: Chain, judged: TopicPartition) -> Judge
 
     *Raises* `Fatal` where the log is not the one that was landed (DESIGN R6b), or lost verdicts that are not landed.
     """
+    # `compare` asks for the bounds again: what landed after these were told may lie beyond their end.
     end = await chain.end((await log.bounds(judged)).end)
     acceptance, last_src, last = Acceptance(), None, None
     if footer := end.footer:
