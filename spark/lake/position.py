@@ -6,7 +6,7 @@ without it; the newest one in the table's history that has it counts.
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import msgspec
 from pyspark.sql import SparkSession
@@ -54,6 +54,8 @@ class Snapshot(NamedTuple):
     """Its position, where it brought one."""
     records: int
     """Of the table."""
+    added: int
+    """Rows that it brought; 0 where it made other files of those that were there."""
     at_ms: int
 
 
@@ -62,10 +64,21 @@ def lineage(spark: SparkSession, table: Table) -> Iterator[Snapshot]:
     there = loaded(spark, table.name)
     one = there.currentSnapshot()
     while one is not None:
-        said, parent = one.summary() or {}, one.parentId()
-        records = int(said.get("total-records") or 0)
-        yield Snapshot(one.snapshotId(), said.get(PROPERTY), records, one.timestampMillis())
+        yield _snapshot(one)
+        parent = one.parentId()
         one = None if parent is None else there.snapshot(parent)
+
+
+def kept(spark: SparkSession, table: Table) -> list[Snapshot]:
+    """Every snapshot that the table has, also those that are not in its history."""
+    return [_snapshot(one) for one in loaded(spark, table.name).snapshots()]
+
+
+def _snapshot(one: Any) -> Snapshot:
+    said = one.summary() or {}
+    added = 0 if one.operation() == "replace" else int(said.get("added-records") or 0)
+    records = int(said.get("total-records") or 0)
+    return Snapshot(one.snapshotId(), said.get(PROPERTY), records, added, one.timestampMillis())
 
 
 def head(spark: SparkSession, table: Table) -> Head:

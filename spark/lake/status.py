@@ -1,7 +1,9 @@
 """What is in the lake, how much of the log, and how fast it grows."""
 
+import time
 from collections.abc import Callable, Iterable
 from contextlib import suppress
+from itertools import takewhile
 
 import msgspec
 from pyspark.sql import SparkSession
@@ -13,7 +15,7 @@ from dataforge.kpi.instants import instant
 from lake import tables
 from lake.landing import Bucket, landed_ends
 from lake.log import log_ends
-from lake.position import head
+from lake.position import head, lineage
 from lake.settings import LakeSettings
 
 _RECENT_S = 60
@@ -58,11 +60,9 @@ def _status(
 
 
 def _rate(spark: SparkSession, table: tables.Table) -> float:
-    recent = (
-        "SELECT coalesce(sum(CAST(summary['added-records'] AS BIGINT)), 0) AS rows "  # noqa: S608 - our own names
-        f"FROM {table.name}.snapshots WHERE committed_at > current_timestamp() - INTERVAL {_RECENT_S} SECONDS"
-    )
-    return round(spark.sql(recent).collect()[0]["rows"] / _RECENT_S, 1)
+    since_ms = (time.time() - _RECENT_S) * 1_000
+    recent = takewhile(lambda one: one.at_ms > since_ms, lineage(spark, table))
+    return round(sum(one.added for one in recent) / _RECENT_S, 1)
 
 
 def ends(settings: LakeSettings, event: EventType, partitions: int) -> dict[int, int] | None:

@@ -14,9 +14,11 @@ from dataforge.contracts.model import Domain
 from devstack.embedded import EmbeddedServers
 from devstack.lake.jobs import jars
 from devstack.model import Endpoints
+from keeping import ANY_AGE, Kept
 from lake import session
 from lake.settings import LakeSettings
 from orders import SMALL, orders_domain
+from worlds import World
 
 settings.register_profile(
     "lake",
@@ -83,6 +85,26 @@ def domain(tmp_path: Path) -> Domain:
 def small_domain(tmp_path: Path) -> Domain:
     """As `domain`, with few metrics."""
     return orders_domain(tmp_path / f"orders_{uuid4().hex[:8]}", SMALL)
+
+
+@pytest.fixture
+def world(spark: SparkSession, lake_settings: LakeSettings, small_domain: Domain) -> World:
+    return World(spark, lake_settings, small_domain)
+
+
+@pytest.fixture
+def kept(spark: SparkSession, lake_settings: LakeSettings, small_domain: Domain) -> Kept:
+    return Kept(spark, lake_settings, small_domain)
+
+
+@pytest.fixture
+def any_age(spark: SparkSession) -> Iterator[None]:
+    """Iceberg removes no orphan of today, but in a test."""
+    for name, value in ANY_AGE.items():
+        spark.conf.set(name, value)
+    yield
+    for name in reversed(ANY_AGE):
+        spark.conf.unset(name)
 
 
 @pytest.fixture

@@ -36,7 +36,7 @@ from lake.settings import LakeSettings
 from oracle import SMALL as METRICS
 from oracle import database, exact_windows
 from orders import PARTITIONS, Sent, drawn, judged, parts
-from test_lake import World, count_live
+from worlds import World, count_live
 
 TP = TopicPartition(TOPIC, 0)
 MINUTE = 60_000

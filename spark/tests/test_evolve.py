@@ -21,7 +21,7 @@ from lake.evolve import evolution, widens
 from lake.schema import Column, quoted
 from lake.settings import LakeSettings
 from orders import CONTRACT, PARTITIONS, START, Sent, judged, orders_domain
-from test_lake import World
+from worlds import World
 
 METRICS = """
 lateness: 30s

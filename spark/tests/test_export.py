@@ -31,7 +31,7 @@ from lake.postgres import CURATED, Target, opened
 from lake.schema import Column
 from lake.settings import LakeSettings
 from orders import CATEGORIES, PARTITIONS, SMALL, drawn, judged, orders_domain, parts
-from test_lake import ALL, World
+from worlds import ALL, World
 
 Rows = list[dict[str, Any]]
 
@@ -40,11 +40,6 @@ Rows = list[dict[str, Any]]
 def url() -> Iterator[str]:
     with postgres() as address:
         yield address
-
-
-@pytest.fixture
-def world(spark: SparkSession, lake_settings: LakeSettings, small_domain: Domain) -> World:
-    return World(spark, lake_settings, small_domain)
 
 
 def export(world: World, url: str, domain: Domain, rows: int = ALL) -> dict[str, int]:

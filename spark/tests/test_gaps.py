@@ -154,7 +154,7 @@ def test_manifests_are_rewritten_where_they_are_many_and_small():
 
 def line(*snapshots: tuple[bool, int]) -> list[Snapshot]:
     """From the current one back: (says a position, when)."""
-    return [Snapshot(n, "{}" if said else None, 0, at) for n, (said, at) in enumerate(snapshots)]
+    return [Snapshot(n, "{}" if said else None, 0, 0, at) for n, (said, at) in enumerate(snapshots)]
 
 
 def test_the_newest_snapshot_that_says_the_position_is_kept_and_all_after_it():

@@ -35,7 +35,7 @@ from lake.settings import LakeSettings
 from orders import PARTITIONS, Sent, drawn, judged, parts
 from quality_domain import RULES, quality_domain
 from quality_worker.judge import Judge
-from test_lake import ALL, World, count_live, demand
+from worlds import ALL, World, count_live, demand
 
 
 class Gated(World):

@@ -1,4 +1,4 @@
-"""The lake kept in order beside its writers: gaps filled, files compacted, snapshots expired, orphans removed."""
+"""The lake kept in order beside its writers: files compacted, snapshots expired, orphans removed."""
 
 import asyncio
 import os
@@ -6,242 +6,31 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from datetime import date
 from pathlib import Path
 from typing import Any
 
-import aioboto3
 import pytest
 from pyspark.sql import SparkSession
-from pyspark.sql import functions as F
 
-from dataforge.contracts.model import Domain
 from dataforge.errors import Fatal
 
 from devstack.lake.jobs import SPARK
 from devstack.lake.steps import step
 from devstack.paths import repo_root
+from keeping import ANY_AGE, Kept, grown, instant
 from lake import commit, tables
 from lake.app import wall_ms
 from lake.conflict import again
-from lake.jobs.backfill import Backfill
-from lake.jobs.compact import Compact
-from lake.jobs.drop import Drop, live_days
-from lake.jobs.expire import Expire
+from lake.jobs.drop import live_days
 from lake.jobs.orphans import Orphans
-from lake.landing import Bucket
-from lake.position import head, lineage
-from lake.schema import REPLACED
+from lake.position import head
 from lake.settings import LakeSettings
-from orders import DAY, MIDNIGHT, PARTITIONS, SMALL, Sent, judged, land_raw, orders_domain, over_days, parts
-from test_lake import ALL, World, bronze_expected, bronze_rows, demand
+from orders import DAY, MIDNIGHT, PARTITIONS, SMALL, judged, orders_domain, over_days, parts
+from worlds import bronze_expected, bronze_rows, demand
 
-HOUR_MS, PORTIONS = 3_600_000, 4
-ANY_AGE = {"spark.sql.legacy.setCommandRejectsSparkCoreConfs": "false", "spark.testing": "true"}
-
-
-class Kept(World):
-    """And the jobs that keep it in order."""
-
-    def __init__(self, spark: SparkSession, settings: LakeSettings, domain: Domain, rows: int = ALL) -> None:
-        super().__init__(spark, settings, domain, rows)
-        self.bucket = Bucket.of(settings)
-        self.told: list[tuple[str, int, int]] = []
-        self.done = [0] * PARTITIONS
-
-    def tell(self, what: str, done: int, of: int) -> None:
-        self.told.append((what, done, of))
-
-    def backfill(self, rows: int = ALL) -> dict[str, int]:
-        return Backfill(self.spark, self.bucket, rows, None, self.said.append, self.tell).run(self.event)
-
-    def compact(self) -> dict[str, int]:
-        return Compact(self.spark, self.said.append, self.tell).run(self.event)
-
-    def expire(
-        self, keep_hours: float, now: Callable[[], int] = wall_ms, days: Mapping[str, int | None] | None = None
-    ) -> dict[str, int]:
-        drop = Drop(self.spark, days or {}, self.said.append)
-        return Expire(self.spark, drop, keep_hours, now, self.said.append, self.tell).run(self.event)
-
-    def orphans(self, age_hours: float) -> dict[str, int]:
-        job = Orphans(
-            self.spark, self.settings.warehouse, self.bucket.name, age_hours, wall_ms, self.said.append, self.tell
-        )
-        return job.run(self.event)
-
-    def land_all(self, sent: Sequence[Sent], size: int = 40) -> None:
-        """Raw and judged, what is not there yet of a log that begins as what is there."""
-        logs, contract = parts(sent), self.event.contract
-        self.land([judged(part) for part in logs], size, after=self.done)
-
-        async def put() -> None:
-            store = self.bucket.store()
-            await store.open()
-            try:
-                for partition, part in enumerate(logs):
-                    await land_raw(store, contract.raw_topic, partition, part, size, after=self.done[partition])
-            finally:
-                await store.close()
-
-        asyncio.run(put())
-        self.done = [len(part) for part in logs]
-
-    def name(self, layer: str) -> str:
-        return tables.of(self.event)[layer].name
-
-    def ever(self) -> dict[str, list[int]]:
-        """Layer -> its snapshots, the newest first."""
-        return {layer: [one.id for one in lineage(self.spark, table)] for layer, table in tables.of(self.event).items()}
-
-    def positions(self) -> list[object]:
-        return [head(self.spark, table).places for table in tables.of(self.event).values()]
-
-    def rows(self, layer: str, at: str = "") -> list[tuple[Any, ...]]:
-        """In an order of their own; without what is no function of the layer below."""
-        found = self.spark.sql(f"SELECT * FROM {self.name(layer)} {at}").drop(REPLACED.name).collect()
-        return sorted((tuple(row) for row in found), key=repr)
-
-    def all_rows(self) -> list[list[tuple[Any, ...]]]:
-        return [self.rows(layer) for layer in tables.of(self.event)]
-
-    def listed(self, prefix: str) -> dict[str, str]:
-        """Key -> ETag of what is in the store."""
-
-        async def look() -> dict[str, str]:
-            client: Any = aioboto3.Session().client  # its types are those of a client that was never opened
-            async with client("s3", endpoint_url=self.bucket.endpoint, region_name=self.bucket.region) as s3:
-                pages = s3.get_paginator("list_objects_v2").paginate(Bucket=self.bucket.name, Prefix=prefix)
-                return {one["Key"]: one["ETag"] async for page in pages for one in page.get("Contents", ())}
-
-        return asyncio.run(look())
-
-    def landed(self) -> dict[str, str]:
-        contract = self.event.contract
-        return {
-            key: tag
-            for topic in (contract.raw_topic, contract.judged_topic)
-            for key, tag in self.listed(f"landing/{topic}/").items()
-        }
-
-    def files(self, layer: str) -> dict[str, str]:
-        return self.listed(f"lake/{self.event.contract.domain}/{layer}_order_v1/")
-
-
-@pytest.fixture
-def kept(spark: SparkSession, lake_settings: LakeSettings, small_domain: Domain) -> Kept:
-    return Kept(spark, lake_settings, small_domain)
-
-
-@pytest.fixture
-def any_age(spark: SparkSession) -> Iterator[None]:
-    """Iceberg removes no orphan of today, but in a test."""
-    for name, value in ANY_AGE.items():
-        spark.conf.set(name, value)
-    yield
-    for name in reversed(ANY_AGE):
-        spark.conf.unset(name)
-
-
-def instant(at_ms: int) -> str:
-    return time.strftime("TIMESTAMP'%Y-%m-%dT%H:%M:%SZ'", time.gmtime(at_ms / 1000))
-
-
-def test_backfill_finds_what_is_missing_and_nothing_else(kept: Kept):
-    sent = over_days(31, 3, 120)
-    kept.land_all(sent)
-    kept.run()
-    before, ever, landed, places = kept.all_rows(), kept.ever(), kept.landed(), kept.positions()
-    assert kept.backfill() == {"commits": 0}
-    assert kept.ever() == ever, "something was committed where nothing is missing"
-
-    events = kept.spark.table(kept.name("silver")).groupBy(F.to_date("df_time").cast("string").alias("day")).count()
-    silver = {row["day"]: row["count"] for row in events.collect()}
-    kept.spark.sql(
-        f"DELETE FROM {kept.name('silver')} WHERE df_time >= {instant(MIDNIGHT)} "
-        f"AND df_time < {instant(MIDNIGHT + 2 * DAY)}"
-    )
-    hour = (0, MIDNIGHT)
-    kept.spark.sql(
-        f"DELETE FROM {kept.name('bronze')} WHERE `partition` = 0 AND ts >= {instant(MIDNIGHT)} "
-        f"AND ts < {instant(MIDNIGHT + HOUR_MS)}"
-    )
-    lost = [one for one in sent if (one.partition, one.ts_ms - one.ts_ms % HOUR_MS) == hour]
-    assert lost
-    assert kept.backfill() == {
-        "commits": 2,
-        "bronze 0/2026-01-06T00": len(lost),
-        "silver 2026-01-06": silver["2026-01-06"],
-        "silver 2026-01-07": silver["2026-01-07"],
-    }
-    assert kept.all_rows() == before
-    demand(kept, sent)
-    assert kept.positions() == places
-    assert kept.landed() == landed
-    assert kept.told[-1] == ("gold", 0, 0)
-    ever = kept.ever()
-    assert kept.backfill() == {"commits": 0}
-    assert kept.ever() == ever
-    assert kept.run() == (0, 0, 0)
-
-
-def test_backfill_mends_parts_that_are_incomplete_doubled_or_made_of_what_was_missing(kept: Kept):
-    sent = over_days(32, 2, 120)
-    kept.land_all(sent)
-    kept.run()
-    before = kept.all_rows()
-    bronze, silver, gold = (kept.name(layer) for layer in ("bronze", "silver", "gold"))
-    one = kept.spark.table(silver).orderBy("df_time").tail(1)[0]
-    kept.spark.sql(f"DELETE FROM {silver} WHERE df_id = '{one['df_id']}'")
-    kept.spark.sql(f"DELETE FROM {gold} WHERE metric = 'turnover' AND size_ms = 10000 AND day = DATE'2026-01-05'")
-    first = sent[0]
-    row = f"`partition` = {first.partition} AND `offset` = {first.offset}"
-    kept.spark.sql(f"INSERT INTO {bronze} SELECT * FROM {bronze} WHERE {row}")
-    found = kept.backfill(rows=1)
-    assert {name.split()[0] for name in found} == {"commits", "bronze", "silver", "gold"}
-    assert found["commits"] == len(found) - 1, "a commit for each part"
-    assert kept.all_rows() == before
-    assert kept.backfill() == {"commits": 0}
-
-
-def test_backfill_takes_what_lies_before_its_day_as_it_is(kept: Kept):
-    sent = over_days(33, 2, 120)
-    kept.land_all(sent)
-    kept.run()
-    before = kept.all_rows()
-    for layer, time_ in (("bronze", "ts"), ("silver", "df_time")):
-        for at in (MIDNIGHT, MIDNIGHT + DAY):
-            kept.spark.sql(
-                f"DELETE FROM {kept.name(layer)} WHERE {time_} >= {instant(at)} AND {time_} < {instant(at + 60_000)}"
-            )
-    job = Backfill(kept.spark, kept.bucket, ALL, date(2026, 1, 7), kept.said.append, kept.tell)
-    found = job.run(kept.event)
-    assert {name for name in found if "2026" in name} == {
-        "bronze 0/2026-01-07T00", "bronze 1/2026-01-07T00", "silver 2026-01-07"
-    }  # fmt: skip
-    kept.backfill()
-    assert kept.all_rows() == before
-
-
-def test_a_day_that_gold_has_not_taken_yet_is_no_gap(kept: Kept):
-    sent = over_days(34, 1, 160)
-    kept.land_all(sent[:80])
-    kept.run()
-    kept.land_all(sent)
-    kept.bronze.run(kept.event, PARTITIONS)
-    kept.silver.run(kept.event)
-    assert kept.backfill() == {"commits": 0}
-    assert kept.gold.run(kept.event) == 1
-    demand(kept, sent)
-
-
-def grown(kept: Kept, sent: Sequence[Sent], times: int) -> None:
-    """Landed and taken in so many portions: a small file of each in every day, a snapshot of each."""
-    for n in range(1, times + 1):
-        kept.land_all(sent[: len(sent) * n // times])
-        kept.run()
+PORTIONS = 4
 
 
 def test_compaction_makes_files_fewer_and_changes_no_row(kept: Kept):

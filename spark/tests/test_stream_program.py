@@ -17,18 +17,18 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from pyspark.sql import SparkSession
-from test_stream import Following, logs_of
 
 from dataforge.testing.otlp import OtlpReceiver, ReceivedSpan
 
 from devstack.lake.jobs import SPARK
 from devstack.paths import repo_root
+from following import Following, logs_of
 from lake import tables
 from lake.landing import Bucket
 from lake.position import head
 from lake.settings import LakeSettings
 from orders import SMALL, drawn, orders_domain
-from test_lake import ALL, demand
+from worlds import ALL, demand
 
 WITHIN_S = 300
 _LOOK_S = 0.1

@@ -131,10 +131,12 @@ async def test_a_black_hole_answers_nothing_and_delivers_afterwards(proxy: Proxy
 
 async def test_a_delay_holds_both_directions(proxy: Proxy):
     number = await proxy.impose(Delay(latency_s=0.1, jitter_s=0.05))
+    assert await proxy.look(number) == {}
     async with client(proxy) as one:
         began_s = time.monotonic()
         assert await one.ask(b"slow") == b"slow"
         assert time.monotonic() - began_s >= 0.2
+    assert (await proxy.look(number))["delayed_chunks"] == 2
     assert (await proxy.lift(number))["delayed_chunks"] == 2
 
 

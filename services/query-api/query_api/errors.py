@@ -7,9 +7,9 @@ from typing import Any
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
-from redis.exceptions import RedisError
 from starlette.exceptions import HTTPException
 
+from dataforge.errors import Transient
 from dataforge.kpi.catalogue import Unanswerable
 
 from query_api.schemas import Problem
@@ -76,7 +76,7 @@ def install(app: FastAPI) -> None:
         return ApiError(error.status_code, code, message, "openapi.json lists what there is", headers).answer()
 
     async def away(_: Request, error: Exception) -> JSONResponse:
-        logger.warning("the state store does not answer: %s", error)
+        logger.warning("%s", error)
         hint = "try again; /readyz on the admin port says when it is back"
         return ApiError(503, "unavailable", "the state store does not answer", hint, {"Retry-After": "1"}).answer()
 
@@ -89,9 +89,7 @@ def install(app: FastAPI) -> None:
         Unanswerable: unanswerable,
         RequestValidationError: bad_parameter,
         HTTPException: http_error,
-        RedisError: away,
-        OSError: away,
-        TimeoutError: away,
+        Transient: away,
         Exception: internal,
     }
     for kind, handler in handlers.items():

@@ -7,6 +7,7 @@ from typing import Any
 import httpx
 import pytest
 
+from dataforge.errors import Transient
 from dataforge.kpi.plan import plan
 from dataforge.ledger.observe import Observer
 from dataforge.ledger.watch import LedgerWatch
@@ -359,7 +360,7 @@ async def test_unknown_paths_and_methods_have_the_same_shape(api: httpx.AsyncCli
 async def test_a_store_that_is_away_is_a_503():
     class Away(MemoryState):
         async def read(self, *args: Any, **kwargs: Any) -> PartitionRead:
-            raise ConnectionError("refused")
+            raise Transient("refused")
 
     transport = httpx.ASGITransport(build(ApiSettings(), [DOMAIN], Away()), raise_app_exceptions=False)
     async with httpx.AsyncClient(transport=transport, base_url="http://api") as api:

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
+from dataforge.errors import Transient
 from dataforge.state.memory import MemoryState
 from dataforge.state.model import FeedEntry
 from dataforge.state.store import Named
@@ -114,7 +115,7 @@ async def test_a_store_that_is_away_is_named_and_waited_for():
 
         async def head(self, name: str, partition: int):
             if self.away:
-                raise ConnectionError("refused")
+                raise Transient("refused")
             return await super().head(name, partition)
 
     state = Flaky()

@@ -9,10 +9,10 @@ import logging
 from collections.abc import Callable
 from typing import NamedTuple
 
+from dataforge.errors import Transient
 from dataforge.state.store import StateReader
 
 from ws_gateway.channel import Change, Channel
-from ws_gateway.feed import Away
 from ws_gateway.partition import Where
 from ws_gateway.place import At, Order, Token, order_of, source_of
 
@@ -99,7 +99,7 @@ class Arrivals:
                 if where[n] is Where.OLDER:
                     try:
                         await self._recall_one(n, _cursor(token, n))
-                    except Away as error:
+                    except Transient as error:
                         source = source_of(self._channel.selection.name, n)
                         logger.warning("the feed of %s/%d cannot be read: %s", *source, error)
                         await asyncio.sleep(_RETRY_S)

@@ -10,17 +10,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from redis.exceptions import RedisError
-
+from dataforge.errors import Transient
 from dataforge.state.model import FeedEntry
 from dataforge.state.store import Named, StateReader
 
 from ws_gateway.place import order_of
 
 logger = logging.getLogger(__name__)
-
-Away = (RedisError, OSError, TimeoutError)
-"""The store does not answer; it may again."""
 
 
 class Listener(Protocol):
@@ -92,10 +88,10 @@ class Follower:
                 await self._step()
                 self._well()
                 wait_s = 0.05
-            except Away as error:
+            except Transient as error:
                 if self.problem is None:
-                    logger.warning("the state store does not answer: %s", error)
-                self.problem = f"the state store does not answer: {error}"
+                    logger.warning("%s", error)
+                self.problem = str(error)
                 await asyncio.sleep(wait_s)
                 wait_s = min(wait_s * 2, 2.0)
 

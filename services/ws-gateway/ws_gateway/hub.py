@@ -8,6 +8,7 @@ from itertools import count
 from typing import Any, Protocol
 
 from dataforge.corrections import OVERLAY
+from dataforge.errors import Transient
 from dataforge.kpi.catalogue import Selection
 from dataforge.runtime import metrics
 from dataforge.state.model import FeedEntry, PartitionRead
@@ -16,7 +17,6 @@ from dataforge.state.store import Named, StateReader
 from ws_gateway import broadcast, protocol
 from ws_gateway.arrivals import Arrivals, First, Lost
 from ws_gateway.channel import Change, Channel, view_floor_ms
-from ws_gateway.feed import Away
 from ws_gateway.partition import Disconnected
 from ws_gateway.place import CORRECTIONS, Token, source_of
 
@@ -209,7 +209,7 @@ class Hub:
             one.again = False
             try:
                 one.channel.load(await self._read(one.channel))
-            except Away as error:
+            except Transient as error:
                 logger.warning("channel %d cannot be read: %s", one.channel.number, error)
                 one.again = True
                 await asyncio.sleep(wait_s)

@@ -7,12 +7,12 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from dataforge.contracts.model import Domain
+from dataforge.errors import Transient
 from dataforge.state.store import StateReader
 
 from ws_gateway import broadcast
 from ws_gateway.arrivals import First
 from ws_gateway.channel import Change
-from ws_gateway.feed import Away
 from ws_gateway.ledger import LedgerChannel, Source, sources_of
 from ws_gateway.protocol import too_many_channels
 
@@ -83,7 +83,7 @@ class Ledgers:
                 for domain in {live.channel.domain.name: live.channel.domain for live in self._open.values()}.values():
                     try:
                         self._tell(domain, await self._read(domain))
-                    except Away as error:
+                    except Transient as error:
                         logger.warning("the ledger of %s cannot be read: %s", domain.name, error)
                 await asyncio.sleep(self._period_s)
 

@@ -11,7 +11,7 @@ from dataforge.contracts.model import EventType
 from lake import tables
 from lake.conflict import again
 from lake.jobs.drop import Drop
-from lake.position import Snapshot, lineage
+from lake.position import Snapshot, kept, lineage
 from lake.procedure import Instant, call
 from lake.progress import Tell
 from lake.when import HOUR_MS
@@ -53,8 +53,7 @@ class Expire:
         return len(due - self._older(table, before)), sum(count or 0 for count in removed)
 
     def _older(self, table: tables.Table, than_ms: int) -> set[int]:
-        rows = self.spark.table(f"{table.name}.snapshots").where(f"unix_millis(committed_at) < {than_ms}L")
-        return {row["snapshot_id"] for row in rows.collect()}
+        return {one.id for one in kept(self.spark, table) if one.at_ms < than_ms}
 
 
 def oldest_kept(line: Iterable[Snapshot], cut_ms: int) -> int | None:

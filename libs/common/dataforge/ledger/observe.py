@@ -8,8 +8,6 @@ import time
 from collections.abc import Callable
 from typing import NamedTuple
 
-from redis.exceptions import RedisError
-
 from dataforge.contracts.model import Domain, EventType
 from dataforge.errors import DataForgeError
 from dataforge.ledger.balance import Counted, Landed, Logs, PartitionLedger, balance
@@ -24,7 +22,7 @@ FRESH_S = 1.0
 """Landing and log ends are asked at most this often, however many ask."""
 _TRIES = 5
 
-AWAY = (DataForgeError, RedisError, OSError, TimeoutError)
+AWAY = (DataForgeError, OSError, TimeoutError)
 """What a server that does not answer raises."""
 
 
@@ -43,8 +41,8 @@ class _Outside(NamedTuple):
 
 
 class Observer:
-    """*Guarantees*: counts and position of a partition are of one instant. *Raises* RedisError, OSError where the
-    state store is away; for Kafka and the object store it says so instead.
+    """*Guarantees*: counts and position of a partition are of one instant. *Raises* `Transient` where the state store
+    is away; for Kafka and the object store it says so instead.
     """
 
     def __init__(

@@ -174,19 +174,21 @@ class RedisState:
 
     async def _reading(self, ask: Callable[[], Any]) -> Any:
         """Ask, and once more where the connection had ended: then all that lie idle are as old, and go."""
-        try:
-            return await ask()
-        except ConnectionError:
-            await self._redis.connection_pool.disconnect(inuse_connections=False)
-            return await ask()
+        with _changes_nothing():
+            try:
+                return await ask()
+            except ConnectionError:
+                await self._redis.connection_pool.disconnect(inuse_connections=False)
+                return await ask()
 
     async def feed(self, cursors: Mapping[Named, str], block_ms: int) -> list[tuple[Named, list[FeedEntry]]]:
         """One XREAD over all partitions; they must live on one node (use one reader per node on a cluster)."""
         streams = {Keys.of(*named).feed: named for named in cursors}
-        found = await cast(
-            "Awaitable[Any]",
-            self._redis.xread({k: cursors[named] for k, named in streams.items()}, count=500, block=block_ms),
-        )
+        with _changes_nothing():
+            found = await cast(
+                "Awaitable[Any]",
+                self._redis.xread({k: cursors[named] for k, named in streams.items()}, count=500, block=block_ms),
+            )
         return [
             (streams[key.decode()], [_entry(streams[key.decode()][1], *entry) for entry in entries])
             for key, entries in found or ()
@@ -211,6 +213,15 @@ def _may_be_repeated() -> Iterator[None]:
     except OutOfMemoryError as error:
         raise _full() from error
     except (ConnectionError, TimeoutError, ReadOnlyError, OSError) as error:
+        raise _away(error) from error
+
+
+@contextmanager
+def _changes_nothing() -> Iterator[None]:
+    """Around calls that only read: whatever the server says instead of an answer is `Transient`."""
+    try:
+        yield
+    except (RedisError, OSError) as error:
         raise _away(error) from error
 
 

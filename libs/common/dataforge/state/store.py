@@ -27,6 +27,8 @@ class Keys(NamedTuple):
 
 
 class StateReader(Protocol):
+    """*Raises* `Transient` where the store does not answer: it may be asked again."""
+
     async def read(
         self, name: str, partition: int, table: str, size_ms: int, start_ms: int, end_ms: int
     ) -> PartitionRead:

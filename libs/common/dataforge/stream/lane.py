@@ -8,7 +8,7 @@ from typing import TypeVar
 
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, wait_random_exponential
 
-from dataforge.errors import Held, Transient
+from dataforge.errors import Held, Superseded, Transient
 from dataforge.runtime import metrics
 from dataforge.runtime.watchdog import Watchdog
 from dataforge.stream.catch_up import CatchUp, compare
@@ -124,9 +124,8 @@ class Lane:
         if self._task is not None and not self._failed:
             try:
                 await self.work.close()
-            except Transient as error:
-                # What is not safe is not lost: the next owner reads it again.
-                logger.warning("%s closes with work that is not safe: %s", self._name, error)
+            except (Transient, Superseded) as error:
+                self._given_up(error)
 
     async def _run(self) -> None:
         doing = "tick"
@@ -144,7 +143,15 @@ class Lane:
         except Closing:
             return
         except Exception as error:  # noqa: BLE001 - whatever it is, the process must not go on
-            self._leave(doing, error)
+            if isinstance(error, Superseded) and self._closing.is_set():
+                self._failed = True
+                self._given_up(error)
+            else:
+                self._leave(doing, error)
+
+    def _given_up(self, error: Exception) -> None:
+        """What is not safe is not lost: the next owner, or the one there is already, reads it again."""
+        logger.warning("%s closes with work that is not safe: %s", self._name, error)
 
     async def _feed(self, catch_up: CatchUp) -> None:
         """Batches from the log's history, until the log holds what follows; then polls bring them."""

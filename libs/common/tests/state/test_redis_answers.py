@@ -83,6 +83,11 @@ async def test_what_may_be_repeated_is_transient_while_the_server_is_away() -> N
         lambda: state.owner("n", 0),
         lambda: state.watermarks("n", [0, 1]),
         lambda: state.settle("n", 0, Settlement("one", 0, 1, b"")),
+        lambda: state.read("n", 0, "t", 1_000, 0, 1_000),
+        lambda: state.head("n", 0),
+        lambda: state.feed({("n", 0): "0-0"}, 1),
+        lambda: state.feed_range("n", 0, "", "1-0"),
+        lambda: state.ledger("n", 0),
     ]
     for call in calls:
         with pytest.raises(Transient, match="does not answer"):

@@ -3,7 +3,7 @@ from collections.abc import Callable
 
 import pytest
 
-from dataforge.errors import Fatal, Held, Transient
+from dataforge.errors import Fatal, Held, Superseded, Transient
 from dataforge.runtime.watchdog import Watchdog
 from dataforge.stream.lanes import Lanes
 from dataforge.stream.origin import Origin
@@ -251,8 +251,31 @@ async def test_a_close_that_misses_its_deadline_ends_the_process() -> None:
     assert isinstance(error, Fatal)
 
 
-async def test_a_close_that_finds_the_store_away_is_no_failure() -> None:
-    work = Work(TP, script={"close": [Transient("away")]})
+async def test_a_batch_in_hand_that_is_superseded_while_its_lane_closes_is_no_failure() -> None:
+    began, other = asyncio.Event(), asyncio.Event()
+
+    class Beaten(Work):
+        async def take(self, batch: RecordBatch) -> None:
+            began.set()
+            await other.wait()
+            raise Superseded("another has it")
+
+    work = Beaten(TP)
+    rig = Rig(work)
+    await rig.lanes.open([TP])
+    rig.lanes.offer(batch(0, 2))
+    await began.wait()
+    closing = asyncio.create_task(rig.lanes.close())
+    await asyncio.sleep(0)
+    other.set()
+    await closing
+    assert not rig.failed.done()
+    assert "close" not in work.calls, "it has nothing that could be made safe"
+
+
+@pytest.mark.parametrize("error", [Transient("away"), Superseded("another has it")])
+async def test_a_close_that_finds_the_store_away_or_another_owner_is_no_failure(error: Exception) -> None:
+    work = Work(TP, script={"close": [error]})
     rig = Rig(work)
     await rig.lanes.open([TP])
     await rig.lanes.close()

@@ -14,7 +14,7 @@ from typing import Self
 
 import msgspec
 
-from devstack.chaos.proxy.conditions import Condition, DropAll, Impose, Lift, Listen, Reply, Request, Setup
+from devstack.chaos.proxy.conditions import Condition, DropAll, Impose, Lift, Listen, Look, Reply, Request, Setup
 from devstack.errors import StackError
 from devstack.paths import StackPaths
 from devstack.ports import PortClaims
@@ -39,6 +39,10 @@ class Proxy:
     async def impose(self, condition: Condition) -> int:
         """Returns the number to lift it by. Conditions imposed at the same time all hold, in order."""
         return (await self._owner.ask(Impose(self.name, condition)))["number"]
+
+    async def look(self, number: int) -> Reply:
+        """What it did so far: effect -> count."""
+        return await self._owner.ask(Look(self.name, number))
 
     async def lift(self, number: int) -> Reply:
         """What it did: effect -> count. Nothing where it is not in force any more."""

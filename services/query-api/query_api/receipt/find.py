@@ -66,7 +66,7 @@ class Searched(NamedTuple):
 
 
 class Finder:
-    """For one event type. *Raises* `Transient`, RedisError or OSError where log or state are away."""
+    """For one event type. *Raises* `Transient` where log or state are away."""
 
     def __init__(
         self, domain: Domain, event: EventType, plan: Plan, state: StateReader, observer: Observer, past: Past

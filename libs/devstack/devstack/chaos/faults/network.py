@@ -1,11 +1,14 @@
 """Faults of the network and of the object store, brought about in the proxies between services and servers."""
 
+import asyncio
 import random
 
 from devstack.chaos.fault import Evidence, NotInForce, Stage
+from devstack.chaos.proxies import Proxy
 from devstack.chaos.proxy.conditions import Answer, BlackHole, Condition, Cut, Delay, Refuse, Throttle
 
 _PROGRAMS = {"kafka": "kafka", "valkey": "valkey", "s3": "s3proxy"}
+_LOOKS, _LOOK_S = 200, 0.1
 
 
 class Dropped:
@@ -27,7 +30,7 @@ class Dropped:
 
 
 class Disturbed:
-    """A condition on all traffic to a server, until it is lifted."""
+    """A condition on all traffic to a server, until it is lifted, and has met some."""
 
     def __init__(self, kind: str, proxy: str, condition: Condition) -> None:
         self.kind, self.victim, self._proxy, self._condition = kind, _PROGRAMS[proxy], proxy, condition
@@ -42,9 +45,23 @@ class Disturbed:
 
     async def heal(self, stage: Stage) -> None:
         number, self._number = self._number, None
-        if number is not None:
-            effects = await stage.proxies[self._proxy].lift(number)
-            self.evidence |= effects | {"effects": sum(effects.values()) + self.evidence.get("connections", 0)}
+        if number is None:
+            return
+        proxy, cut = stage.proxies[self._proxy], self.evidence.get("connections", 0)
+        try:
+            if not cut:
+                await _met(proxy, number)
+        finally:
+            effects = await proxy.lift(number)
+            self.evidence |= effects | {"effects": sum(effects.values()) + cut}
+
+
+async def _met(proxy: Proxy, number: int) -> None:
+    """Until there was traffic that the condition met: beside another fault there may be none for seconds."""
+    for _ in range(_LOOKS):
+        if await proxy.look(number):
+            return
+        await asyncio.sleep(_LOOK_S)
 
 
 def draw_drop(chosen: random.Random) -> Dropped:

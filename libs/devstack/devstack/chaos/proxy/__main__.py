@@ -10,7 +10,7 @@ from pathlib import Path
 
 import msgspec
 
-from devstack.chaos.proxy.conditions import DropAll, Impose, Lift, Reply, Request, Setup
+from devstack.chaos.proxy.conditions import DropAll, Impose, Lift, Look, Reply, Request, Setup
 from devstack.chaos.proxy.relay import Relay
 from devstack.model import read_state
 
@@ -36,6 +36,8 @@ def _obey(relays: dict[str, Relay], request: Request) -> Reply:
     match request:
         case Impose(_, condition):
             return relay.impose(condition)
+        case Look(_, number):
+            return relay.look(number)
         case Lift(_, number):
             return relay.lift(number)
         case DropAll():

@@ -55,6 +55,13 @@ class Impose(msgspec.Struct, frozen=True, tag=True):
     condition: Condition
 
 
+class Look(msgspec.Struct, frozen=True, tag=True):
+    """Answered as `Lift`, of what the condition did so far."""
+
+    proxy: str
+    number: int
+
+
 class Lift(msgspec.Struct, frozen=True, tag=True):
     """Answered by what the condition did: effect -> count. A number that is not in force did nothing."""
 
@@ -84,5 +91,5 @@ class Setup(msgspec.Struct, frozen=True):
     listen: dict[str, Listen]
 
 
-Request = Impose | Lift | DropAll
+Request = Impose | Look | Lift | DropAll
 Reply = dict[str, int]

@@ -82,6 +82,10 @@ class Relay:
         self._imposed[self._numbers] = Imposed(condition)
         return {"number": self._numbers}
 
+    def look(self, number: int) -> Reply:
+        imposed = self._imposed.get(number)
+        return {} if imposed is None else dict(imposed.effects)
+
     def lift(self, number: int) -> Reply:
         imposed = self._imposed.pop(number, None)
         if imposed is None:
