@@ -207,20 +207,20 @@ class RemoteState:
         def effect() -> PartitionRead:
             return at_once(self._state.read(name, partition, table, size_ms, start_ms, end_ms))
 
-        return await self._network.call("get-rows", effect, TimeoutError)
+        return await self._network.call("get-rows", effect, away)
 
     async def head(self, name: str, partition: int) -> PartitionRead:
-        return await self._network.call("head", lambda: at_once(self._state.head(name, partition)), TimeoutError)
+        return await self._network.call("head", lambda: at_once(self._state.head(name, partition)), away)
 
     async def feed(self, cursors: Mapping[Named, str], block_ms: int) -> list[tuple[Named, list[FeedEntry]]]:
-        await self._network.call("xread", lambda: None, TimeoutError)
+        await self._network.call("xread", lambda: None, away)
         return await self._state.feed(cursors, block_ms)
 
     async def feed_range(self, name: str, partition: int, after_id: str, up_to_id: str) -> list[FeedEntry]:
         def effect() -> list[FeedEntry]:
             return at_once(self._state.feed_range(name, partition, after_id, up_to_id))
 
-        return await self._network.call("xrange", effect, TimeoutError)
+        return await self._network.call("xrange", effect, away)
 
     async def ledger(self, name: str, partition: int) -> dict[int, dict[str, Any]]:
-        return await self._network.call("ledger", lambda: at_once(self._state.ledger(name, partition)), TimeoutError)
+        return await self._network.call("ledger", lambda: at_once(self._state.ledger(name, partition)), away)
