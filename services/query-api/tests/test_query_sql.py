@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from dataforge.contracts.model import Parameter
-from dataforge.sql.bind import arguments, placed, shape_of
+from dataforge.sql.bind import arguments, placed, places_of, shape_of
 from dataforge.sql.problem import SqlProblem
 from dataforge.sql.statement import read
 from dataforge.sql.tables import tables_of
@@ -39,7 +39,7 @@ def sent(sql: str) -> tuple[Sent, list[str]]:
     statement = read(sql, TABLES, used)
     tree = placed(statement, shape_of(statement, used, values, 10))
     found = rendered(tree, statement.tables)
-    return found, parameters_of(found.places, arguments(values, tree))
+    return found, parameters_of(found.places, arguments(values, places_of(tree)))
 
 
 def test_athena_gets_glues_tables_and_values_in_order():

@@ -1,6 +1,6 @@
 """A statement with as many places as its values need. Values never become text: engines bind them. Pure."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 from sqlglot import exp
@@ -51,15 +51,20 @@ def placed(statement: Statement, shape: Shape) -> exp.Query:
     return tree
 
 
-def arguments(values: Mapping[str, Any], tree: exp.Query) -> dict[str, Any]:
-    """Place -> value, for the places in the tree."""
+def places_of(tree: exp.Query) -> frozenset[str]:
+    """Where it takes values. A walk through all of it: not to be done for each question."""
+    return frozenset(node.name for node in tree.find_all(exp.Placeholder))
+
+
+def arguments(values: Mapping[str, Any], places: Iterable[str]) -> dict[str, Any]:
+    """Place -> value."""
     every: dict[str, Any] = {}
     for name, value in values.items():
         if isinstance(value, tuple):
             every |= {f"i{at}_{name}": each for at, each in enumerate(value)}
         else:
             every[f"p_{name}"] = value
-    return {node.name: every[node.name] for node in tree.find_all(exp.Placeholder)}
+    return {place: every[place] for place in places}
 
 
 def _listed(within: exp.In, cast: exp.Cast, items: list[exp.Placeholder]) -> None:

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from dataforge.contracts.model import Parameter
-from dataforge.sql.bind import arguments, placed, shape_of
+from dataforge.sql.bind import arguments, placed, places_of, shape_of
 from dataforge.sql.problem import SqlProblem
 from dataforge.sql.statement import MAX_CHARACTERS, Statement, is_parameter_name, read
 from dataforge.sql.tables import tables_of
@@ -130,7 +130,7 @@ def bound(sql: str, values: dict[str, Any], *parameters: Parameter, rows: int = 
     statement = read(sql, TABLES, declared)
     shape = shape_of(statement, declared, values, rows)
     tree = placed(statement, shape)
-    return tree.sql(dialect="athena"), arguments(values, tree), shape.limit
+    return tree.sql(dialect="athena"), arguments(values, places_of(tree)), shape.limit
 
 
 def test_values_are_bound_lists_too_and_never_become_text():

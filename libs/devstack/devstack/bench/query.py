@@ -13,12 +13,11 @@ from pathlib import Path
 from statistics import median
 from typing import Any, NamedTuple
 
-import httpx
 import msgspec
 
 from dataforge.contracts.load import load_domain
 from dataforge.contracts.model import Domain
-from dataforge.sql.bind import arguments, placed, shape_of
+from dataforge.sql.bind import arguments, placed, places_of, shape_of
 from dataforge.sql.statement import read
 from dataforge.sql.tables import tables_of
 from dataforge.sql.values import values_of
@@ -26,6 +25,7 @@ from dataforge.sql.values import values_of
 from devstack.bench.contest import SuiteReport
 from devstack.bench.deployed import Deployed
 from devstack.bench.lake_rows import written
+from devstack.bench.load import Connection, connected
 from devstack.bench.turns import Say
 from devstack.model import Endpoints
 from devstack.paths import repo_root
@@ -69,7 +69,7 @@ async def query(*, events: int, rounds: int, seed: int, names: Sequence[str], sa
         location = await asyncio.to_thread(written, domain.events[0], events, reach, catalog)
         questions = [_question(domain, name, asked, location) for name, asked in _ASKED.items()]
         service = _Service(catalog)
-        contest = _Contest(questions, _direct(reach), rounds, say)
+        contest = _Contest(questions, _direct(reach), rounds, say, reach.api_token)
         await service.run(msgspec.structs.replace(reach, cache_url=""), contest.warm)
         await service.run(reach, contest.kept)
     return SuiteReport("query", {}, {}, {}, {}, contest.problems, contest.figures())
@@ -81,7 +81,7 @@ class _Service:
     def __init__(self, catalog: Path) -> None:
         self._catalog = catalog
 
-    async def run(self, reach: Endpoints, work: Callable[[httpx.AsyncClient], Awaitable[None]]) -> None:
+    async def run(self, reach: Endpoints, work: Callable[[Connection], Awaitable[None]]) -> None:
         claims = PortClaims()
         port = claims.claim({"api": 0})["api"]
         env = {
@@ -92,13 +92,11 @@ class _Service:
             "DATAFORGE_LEDGER_INTERVAL_S": "3600",
             "DATAFORGE_LOG_LEVEL": "ERROR",
         }
-        headers = {"Authorization": f"Bearer {reach.api_token}"}
 
         async def done() -> bool:
-            async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", headers=headers, timeout=60) as client:
-                with suppress(httpx.TransportError):
-                    await client.get("/queries")
-                    await work(client)
+            with suppress(ConnectionRefusedError):
+                async with connected(port) as connection:
+                    await work(connection)
                     return True
             await asyncio.sleep(_LOOK_S)
             return False
@@ -110,23 +108,24 @@ class _Service:
 
 
 class _Contest:
-    def __init__(self, questions: Sequence[_Question], direct: Any, rounds: int, say: Say) -> None:
+    def __init__(self, questions: Sequence[_Question], direct: Any, rounds: int, say: Say, token: str) -> None:
         self._questions, self._direct, self._times, self._say = questions, direct, rounds * _TIMES // 3, say
+        self._headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
         self._ratios: list[float] = []
         self._kept_ms: list[float] = []
         self.problems: list[str] = []
 
-    async def warm(self, client: httpx.AsyncClient) -> None:
+    async def warm(self, to: Connection) -> None:
         """In turns, so that what else this machine does falls on both."""
         for question in self._questions:
             ours, theirs = list[float](), list[float]()
             for turn in range(_WARMING + self._times):
                 if turn % 2:  # nobody always comes second
-                    body, one_s = await self._timed(client, question)
+                    body, one_s = await self._timed(to, question)
                     rows, other_s = self._timed_directly(question)
                 else:
                     rows, other_s = self._timed_directly(question)
-                    body, one_s = await self._timed(client, question)
+                    body, one_s = await self._timed(to, question)
                 if turn >= _WARMING:
                     ours.append(one_s)
                     theirs.append(other_s)
@@ -138,11 +137,11 @@ class _Contest:
                 f"ratio {self._ratios[-1]:.3f}"
             )
 
-    async def kept(self, client: httpx.AsyncClient) -> None:
+    async def kept(self, to: Connection) -> None:
         for question in self._questions:
-            await self._asked(client, question)
+            await self._asked(to, question)
             for _ in range(10 * self._times):
-                body, took_s = await self._timed(client, question)
+                body, took_s = await self._timed(to, question)
                 self._kept_ms.append(took_s * 1000)
                 if not body["cached"]:
                     self.problems.append(f"{question.name}: an answer was not kept")
@@ -151,9 +150,9 @@ class _Contest:
     def figures(self) -> dict[str, float]:
         return {WARM: round(max(self._ratios), 3), KEPT: round(median(self._kept_ms), 3)}
 
-    async def _timed(self, client: httpx.AsyncClient, question: _Question) -> tuple[dict[str, Any], float]:
+    async def _timed(self, to: Connection, question: _Question) -> tuple[dict[str, Any], float]:
         began_s = time.perf_counter()
-        body = await self._asked(client, question)
+        body = await self._asked(to, question)
         return body, time.perf_counter() - began_s
 
     def _timed_directly(self, question: _Question) -> tuple[list[Any], float]:
@@ -161,10 +160,9 @@ class _Contest:
         rows = self._direct.execute(question.sql, question.values).fetchall()
         return rows, time.perf_counter() - began_s
 
-    async def _asked(self, client: httpx.AsyncClient, question: _Question) -> dict[str, Any]:
-        answer = await client.post("/query", json={"query": question.name, "parameters": question.asked})
-        answer.raise_for_status()
-        return msgspec.json.decode(answer.content)
+    async def _asked(self, to: Connection, question: _Question) -> dict[str, Any]:
+        asked = msgspec.json.encode({"query": question.name, "parameters": question.asked})
+        return msgspec.json.decode(await to.post("/query", self._headers, asked))
 
 
 def _question(domain: Domain, name: str, asked: dict[str, Any], location: str) -> _Question:
@@ -172,7 +170,7 @@ def _question(domain: Domain, name: str, asked: dict[str, Any], location: str) -
     statement = read(declared.sql, tables_of(domain.events), declared.parameters)
     values = values_of(declared.parameters, asked)
     tree = placed(statement, shape_of(statement, declared.parameters, values, declared.max_rows))
-    return _Question(name, asked, translate(tree, {"silver.purchase": location}), arguments(values, tree))
+    return _Question(name, asked, translate(tree, {"silver.purchase": location}), arguments(values, places_of(tree)))
 
 
 def _direct(reach: Endpoints) -> Any:

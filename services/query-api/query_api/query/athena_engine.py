@@ -8,7 +8,7 @@ import aioboto3
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
-from dataforge.sql.bind import arguments, placed
+from dataforge.sql.bind import arguments, placed, places_of
 
 from query_api.query.answer import Column, Rows, plain
 from query_api.query.athena_sql import Sent, parameters_of, rendered, value_of
@@ -42,7 +42,7 @@ class Athena:
             raise QueryProblem("busy", f"{self._running} queries run already", "try again in a moment")
         tree = placed(question.statement, question.shape)
         sent = rendered(tree, {name: place.table for name, place in located.items()})
-        values = parameters_of(sent.places, arguments(question.values, tree))
+        values = parameters_of(sent.places, arguments(question.values, places_of(tree)))
         self._running += 1
         client: Any = self._session.client("athena", **self._options)
         try:

@@ -12,7 +12,7 @@ import duckdb
 from botocore.credentials import ReadOnlyCredentials
 from botocore.session import Session
 
-from dataforge.sql.bind import Shape, arguments, placed
+from dataforge.sql.bind import Shape, arguments, placed, places_of
 from dataforge.sql.statement import Statement
 
 from query_api.query.answer import Column, Rows, athena_type, plain
@@ -63,8 +63,8 @@ class DuckDB:
         connection = _Connection()
 
         def work() -> Rows:
-            sql, tree = text.made(question.statement)
-            return connection.rows(self._cursor(), sql, arguments(question.values, tree), question.max_rows)
+            sql, places = text.made(question.statement)
+            return connection.rows(self._cursor(), sql, arguments(question.values, places), question.max_rows)
 
         try:
             return await self._slots.run(work, connection.interrupt)
@@ -101,12 +101,13 @@ class _Text:
     def __init__(self, key: str, shape: Shape, places: tuple[tuple[str, str], ...]) -> None:
         del key
         self._shape, self._places = shape, dict(places)
-        self._made: tuple[str, Any] | None = None
+        self._made: tuple[str, frozenset[str]] | None = None
 
-    def made(self, statement: Statement) -> tuple[str, Any]:
+    def made(self, statement: Statement) -> tuple[str, frozenset[str]]:
+        """And where it takes values."""
         if self._made is None:
             tree = placed(statement, self._shape)
-            self._made = translate(tree, self._places), tree
+            self._made = translate(tree, self._places), places_of(tree)
         return self._made
 
 
