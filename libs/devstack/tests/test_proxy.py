@@ -7,6 +7,7 @@ import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import cast
 
 import psutil
 import pytest
@@ -18,6 +19,8 @@ from redis.exceptions import RedisError
 
 from dataforge.stream.topics import TopicSpec, ensure_topics
 
+from devstack.chaos.fault import Stage
+from devstack.chaos.faults.network import Disturbed
 from devstack.chaos.proxies import Proxies, Proxy
 from devstack.chaos.proxy.conditions import Answer, BlackHole, Cut, Delay, Refuse, Throttle
 from devstack.errors import StackError
@@ -138,6 +141,19 @@ async def test_a_delay_holds_both_directions(proxy: Proxy):
         assert time.monotonic() - began_s >= 0.2
     assert (await proxy.look(number))["delayed_chunks"] == 2
     assert (await proxy.lift(number))["delayed_chunks"] == 2
+
+
+async def test_a_disturbance_is_lifted_once_it_has_met_traffic(proxy: Proxy):
+    stage = Stage(cast("Stack", None), {"s3": proxy}, "raw", "judged")
+    fault = Disturbed("net_slow", "s3", Delay(latency_s=0.01))
+    await fault.inject(stage)
+    healing = asyncio.create_task(fault.heal(stage))
+    done, _ = await asyncio.wait({healing}, timeout=0.5)
+    assert not done
+    async with client(proxy) as one:
+        assert await one.ask(b"x") == b"x"
+        await healing
+    assert fault.evidence["effects"] == fault.evidence["delayed_chunks"] > 0
 
 
 async def test_lifting_ends_the_waiting(proxy: Proxy):

@@ -22,7 +22,7 @@ FRESH_S = 1.0
 """Landing and log ends are asked at most this often, however many ask."""
 _TRIES = 5
 
-AWAY = (DataForgeError, OSError, TimeoutError)
+AWAY = (DataForgeError, OSError)
 """What a server that does not answer raises."""
 
 

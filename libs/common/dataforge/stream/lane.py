@@ -143,11 +143,7 @@ class Lane:
         except Closing:
             return
         except Exception as error:  # noqa: BLE001 - whatever it is, the process must not go on
-            if isinstance(error, Superseded) and self._closing.is_set():
-                self._failed = True
-                self._given_up(error)
-            else:
-                self._leave(doing, error)
+            self._leave(doing, error)
 
     def _given_up(self, error: Exception) -> None:
         """What is not safe is not lost: the next owner, or the one there is already, reads it again."""
@@ -174,11 +170,15 @@ class Lane:
         self.offer(batch)
 
     def _leave(self, doing: str, error: Exception) -> None:
-        """Nothing of this work is called any more."""
+        """Nothing of this work is called any more. Superseded while it closes: it gives the partition up anyway."""
+        given_up = isinstance(error, Superseded) and self._closing.is_set()
         self._closing.set()
         self._wake.set()
         self._failed = True
-        self._fail(f"{doing} {self._name}", error)
+        if given_up:
+            self._given_up(error)
+        else:
+            self._fail(f"{doing} {self._name}", error)
 
     async def _wait(self, until: float) -> None:
         """Until there is a batch, a tick is due, or the lane closes."""

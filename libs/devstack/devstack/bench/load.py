@@ -47,6 +47,7 @@ class Connection:
         return await self.answer("\r\n".join(head).encode() + body)
 
     async def answer(self, request: bytes) -> bytes:
+        """To a whole request; the body of it. *Raises* as `ask`."""
         self._writer.write(request)
         head = await self._reader.readuntil(b"\r\n\r\n")
         length = int(head.lower().partition(b"content-length:")[2].partition(b"\r")[0])
