@@ -19,11 +19,12 @@ import mode.loop
 from counted import WINDOW_MS, Merged, say
 
 bootstrap, topic, partitions, events = sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4])
+folder = tempfile.TemporaryDirectory()
 app = faust.App(
     f"bench-{uuid.uuid4().hex[:8]}",
     broker=f"kafka://{bootstrap}",
     store="memory://",
-    datadir=tempfile.mkdtemp(),
+    datadir=folder.name,
     topic_partitions=partitions,
     topic_replication_factor=1,
     table_standby_replicas=0,

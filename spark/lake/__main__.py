@@ -6,7 +6,7 @@ Exit codes: 0 done; 1 it failed, or the lake does not agree; 2 wrong usage or se
 import argparse
 import sys
 from collections.abc import Sequence
-from datetime import date
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from dataforge.runtime.settings import load_settings
 from lake.app import ALL, JOBS, build, write_quality_docs
 from lake.program import stream
 from lake.settings import LakeSettings
+from lake.when import first_day
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -52,7 +53,7 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("job", choices=(*JOBS, ALL))
     follow = commands.add_parser("stream", help="Follow the judged logs until told to stop.")
     follow.add_argument("--gold-every", type=float, metavar="SECONDS", help="Bring gold along; left out: not at all.")
-    run.add_argument("--since", type=date.fromisoformat, help="Backfill looks no further back than this day.")
+    run.add_argument("--since", type=_since, help="Backfill looks no further back: a day, or 3d.")
     run.add_argument("--progress", action="store_true", help="Say how far it is, in JSON, on standard error.")
     commands.add_parser("status", help="What is in the tables, and how much of the log.")
     agree = commands.add_parser("agree", help="Hold gold against the live numbers.")
@@ -64,6 +65,10 @@ def _parser() -> argparse.ArgumentParser:
         command.add_argument("--domain", help="One domain; all of the settings' by default.")
         command.set_defaults(since=None, progress=False)
     return parser
+
+
+def _since(text: str) -> date:
+    return first_day(text, datetime.now(UTC).date())
 
 
 def _write(said: Any, file: Path | None = None) -> None:

@@ -3,11 +3,13 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from dataforge.errors import DataForgeError, Transient
+from dataforge.errors import DataForgeError, Fatal, Transient
 
 _REFUSED = ("org.apache.iceberg.exceptions.ValidationException", "org.apache.iceberg.exceptions.CommitFailedException")
+# Of the platform's own code, in a Python worker:
+_DAMAGED = ("dataforge.errors.Fatal",)
 _AWAY = (
-    "dataforge.errors.Transient",  # of the platform's own code, in a Python worker
+    "dataforge.errors.Transient",
     "org.apache.kafka.common.errors.TimeoutException",
     "software.amazon.awssdk.core.exception.SdkClientException",
     "software.amazon.awssdk.core.exception.RetryableException",
@@ -20,9 +22,9 @@ class Refused(Transient):
 
 @contextmanager
 def named() -> Iterator[None]:
-    """*Raises* `Refused` and `Transient` for what is known to be these; all else stays what it was.
+    """*Raises* `Refused`, `Fatal` and `Transient` for what is known to be these; all else stays what it was.
 
-    Either may be tried again from the table's head, whatever became of a commit: it says how far it is.
+    The first and the last may be tried again from the table's head, whatever became of a commit: it says how far it is.
     """
     try:
         yield
@@ -30,7 +32,7 @@ def named() -> Iterator[None]:
         raise
     except Exception as error:
         said = whole_story(error)
-        for kind, known in ((Refused, _REFUSED), (Transient, _AWAY)):
+        for kind, known in ((Refused, _REFUSED), (Fatal, _DAMAGED), (Transient, _AWAY)):
             if any(name in said for name in known):
                 raise kind(_line(said, known)) from error
         raise

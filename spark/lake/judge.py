@@ -193,12 +193,6 @@ def sides(live: Cells, lake: Cells, expected: Callable[[Sequence[Cell]], Cells],
     return Sides(live, lake, live if shown is None else shown, expected(different) if different else {})
 
 
-def agreement(
-    live: Cells, lake: Cells, expected: Callable[[Sequence[Cell]], Cells], shown: Cells | None = None
-) -> Agreement:
-    return agreed(sides(live, lake, expected, shown))
-
-
 def agreed(found: Sides) -> Agreement:
     """Each cell is one of equal, corrected, explained and unexplained."""
     live, lake, wrong = found.live, found.lake, set(found.wrong())

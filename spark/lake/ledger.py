@@ -81,10 +81,7 @@ async def accepting(chain: Chain, ranges: Iterable[tuple[int, int]]) -> list[Ref
     footers = await _Footers.of(chain)
 
     async def accepted(at: int) -> int:
-        said = (await footers.at(at)).accepted_next
-        if said is None:
-            raise Fatal(f"{footers.key(at)}: its footer does not say where the acceptance fold stood after it")
-        return said
+        return _accepted(footers.key(at), await footers.at(at))
 
     async def beyond(at: int, offset: int) -> bool:
         return await accepted(at) > offset
@@ -102,6 +99,21 @@ async def accepting(chain: Chain, ranges: Iterable[tuple[int, int]]) -> list[Ref
         )
         for first, end in spans
     ]
+
+
+async def accepted_end(chain: Chain) -> int:
+    """Where the fold stands at the end of a judged chain: below it, all that was accepted is landed.
+
+    *Raises* `Fatal` as `accepting`.
+    """
+    footer = (await chain.end()).footer
+    return 0 if footer is None else _accepted(chain.key(footer.start), footer)
+
+
+def _accepted(key: str, footer: Footer) -> int:
+    if footer.accepted_next is None:
+        raise Fatal(f"{key}: its footer does not say where the acceptance fold stood after it")
+    return footer.accepted_next
 
 
 def joined(ranges: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:

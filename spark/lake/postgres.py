@@ -67,19 +67,27 @@ def type_of(spark_type: str) -> str:
 
 @contextmanager
 def opened(url: str) -> Iterator["Postgres"]:
-    """The one writer. *Raises* `Fatal` where another is at work, `Transient` where the server does not answer."""
+    """The one writer. *Raises* `Fatal` where another is at work, the server refuses or the address is none; `Transient`
+    where it does not answer (any more).
+    """
     try:
-        db = psycopg.connect(url, autocommit=True)
+        conninfo_to_dict(url)
+    except psycopg.ProgrammingError:  # its text has the password
+        said = "DATAFORGE_LAKE_POSTGRES_URL is no address of a Postgres; one is postgresql://HOST/DATABASE"
+        raise Fatal(said) from None
+    try:
+        with psycopg.connect(url, autocommit=True) as db:
+            # Held by the session: it ends with this process, however that ends.
+            locked = db.execute("SELECT pg_try_advisory_lock(hashtext('dataforge.export'))").fetchone()
+            if locked != (True,):
+                raise Fatal("another export is at work in this database; run it again when that has ended")
+            postgres = Postgres(db, url)
+            postgres.prepare()
+            yield postgres
     except psycopg.OperationalError as error:
         raise Transient(f"Postgres does not answer: {error}") from error
-    with db:
-        # Held by the session: it ends with this process, however that ends.
-        locked = db.execute("SELECT pg_try_advisory_lock(hashtext('dataforge.export'))").fetchone()
-        if locked != (True,):
-            raise Fatal("another export is at work in this database; run it again when that has ended")
-        postgres = Postgres(db, url)
-        postgres.prepare()
-        yield postgres
+    except psycopg.Error as error:
+        raise Fatal(f"Postgres refuses: {error}") from error
 
 
 class Postgres:

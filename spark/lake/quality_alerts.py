@@ -17,8 +17,8 @@ _TO_DO: Mapping[Source, str] = {
 
 
 def due(report: Report, before: Report | None, contract: Contract) -> list[Alert]:
-    """Nothing where the same was broken before: it is told already."""
-    broken, broken_before = ({one.name for one in some.broken} if some else set() for some in (report, before))
+    """Nothing where the same was broken before: it is told already. Both know what is still broken."""
+    broken, broken_before = ({one.name for one in _all_broken(some)} if some else set() for some in (report, before))
     if broken == broken_before:
         return []
     if broken or before is None:
@@ -26,19 +26,23 @@ def due(report: Report, before: Report | None, contract: Contract) -> list[Alert
     return [_raised(before, contract).cleared(report.at_ms, f"{report.event}: all that is expected holds again")]
 
 
+def _all_broken(report: Report) -> list[Finding]:
+    return [*report.broken, *report.still_broken]
+
+
 def _raised(report: Report, contract: Contract) -> Alert:
     to_do = _TO_DO[report.source]
     return Alert(
         kind=KINDS[report.source],
         at_ms=report.at_ms,
-        message=f"{report.event}: {'; '.join(map(told, report.broken))}",
+        message=f"{report.event}: {'; '.join(map(told, _all_broken(report)))}",
         what_to_do=to_do.format(domain=contract.domain, event=contract.event, version=contract.version),
         domain=contract.domain,
         topic=contract.raw_topic,
         details={
             "findings": [
                 {"name": one.name, "observed": one.observed, "least": one.least, "most": one.most, "failed": one.failed}
-                for one in report.broken
+                for one in _all_broken(report)
             ]
         },
     )

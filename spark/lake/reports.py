@@ -54,6 +54,7 @@ class Reports:
         newest = next(iter(stored(self.bucket, report.event, report.source)), None)
         if newest is not None and newest.run <= report.run:  # the same, or a later one
             return
+        report = report.after(newest)
         self._record(event, report)
         for alert in due(report, newest, event.contract):
             self.alert(alert)

@@ -41,7 +41,10 @@ class LakeSettings(ServiceSettings):
         examples=["postgresql://user:password@localhost:5432/warehouse"],
     )
     lake_interval_s: float = Field(
-        default=5, gt=0, description="The stream looks at the logs this often; where it is behind it does not wait"
+        default=15,
+        gt=0,
+        description="The stream looks at the logs this often; where it is behind it does not wait. Each round is a "
+        "commit, and each commit writes anew what the table knows of its snapshots",
     )
 
     lake_bronze_days: int | None = Field(
@@ -51,7 +54,7 @@ class LakeSettings(ServiceSettings):
         default=None, ge=1, description="Days of silver to keep, back from bronze's newest record; unset: for ever"
     )
     lake_snapshot_hours: float = Field(
-        default=120, ge=1, description="How long a snapshot that is no longer current can be travelled back to"
+        default=24, ge=1, description="How long a snapshot that is no longer current can be travelled back to"
     )
     lake_orphan_hours: float = Field(
         default=72, ge=24, description="Files younger than this are no orphans: a job may still be writing them"

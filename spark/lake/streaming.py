@@ -85,6 +85,8 @@ class Lane:
     """None: no gold."""
     problem: str | None = "nothing taken yet"
     """For /readyz."""
+    positions: Mapping[int, int] = field(default_factory=dict[int, int])
+    """Of bronze, as this program saw them last: whoever else moved them, silver has to follow."""
 
 
 @dataclass(slots=True)
@@ -127,8 +129,8 @@ class Streaming:
         """Returns how many records are left."""
         try:
             progress = await self._bronze(lane, stop)
-            if progress.records:
-                lane.silver.behind = True
+            if progress.positions != lane.positions:
+                lane.silver.behind, lane.positions = True, progress.positions
             left = progress.lag
             if lane.silver.due(self.clock()) and not stop.is_set():
                 left += await self._follow(lane, "silver", lane.silver, self.jobs.silver, stop)

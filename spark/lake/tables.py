@@ -71,6 +71,11 @@ def shown(event: EventType) -> dict[str, Table]:
     return {**of(event), "quarantine": quarantine(event.contract)}
 
 
+def kept(event: EventType) -> dict[str, Table]:
+    """As `shown`, with the domain's table of results: all that jobs add to, and that must be kept in order."""
+    return {**shown(event), "results": results(event.contract.domain)}
+
+
 def lookup(domain: str, name: str) -> str:
     """Name of the table that holds what a domain's lookup names."""
     return _qualified(domain, f"lookup_{name}")

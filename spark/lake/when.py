@@ -20,6 +20,13 @@ def day_of(at_ms: int) -> date:
     return (_EPOCH + timedelta(milliseconds=at_ms)).date()
 
 
+def first_day(text: str, today: date) -> date:
+    """A day (`2026-01-31`), or so many before today (`3d`). *Raises* `ValueError`."""
+    if text.endswith("d"):
+        return today - timedelta(days=int(text[:-1]))
+    return date.fromisoformat(text)
+
+
 def during(column: str, start_ms: int, end_ms: int) -> str:
     """SQL: from the one instant up to the other."""
     return f"({column} >= {instant(start_ms)} AND {column} < {instant(end_ms)})"

@@ -4,7 +4,7 @@ import pytest
 
 from dataforge.state.model import PartitionRead
 
-from lake.judge import Cell, Cells, Kept, agreement
+from lake.judge import Cell, Cells, Kept, agreed, sides
 
 pytestmark = pytest.mark.small
 
@@ -13,18 +13,18 @@ def cell(label: str) -> Cell:
     return Cell("revenue", ("store",), 60_000, 0, (label,))
 
 
-def agreed(live: dict[str, object], lake: dict[str, object], due: dict[str, object]):
+def agreement(live: dict[str, object], lake: dict[str, object], due: dict[str, object]):
     def cells(of: dict[str, object]) -> Cells:
         return {cell(label): value for label, value in of.items()}
 
-    return agreement(cells(live), cells(lake), lambda asked: {c: v for c, v in cells(due).items() if c in asked})
+    return agreed(sides(cells(live), cells(lake), lambda asked: {c: v for c, v in cells(due).items() if c in asked}))
 
 
 def test_equal_windows_are_not_looked_at_twice():
     def never(_: object) -> Cells:
         raise AssertionError("nothing differs")
 
-    found = agreement({cell("a"): 1, cell("b"): None}, {cell("a"): 1, cell("b"): None}, never)
+    found = agreed(sides({cell("a"): 1, cell("b"): None}, {cell("a"): 1, cell("b"): None}, never))
     assert (found.compared, found.equal, found.first) == (2, 2, [])
 
 
@@ -44,14 +44,14 @@ def test_equal_windows_are_not_looked_at_twice():
 def test_a_difference_is_explained_by_its_very_value(
     live: dict[str, object], lake: dict[str, object], due: dict[str, object], explained: bool
 ):
-    found = agreed(live, lake, due)
+    found = agreement(live, lake, due)
     assert (found.explained, found.unexplained) == ((1, 0) if explained else (0, 1))
     assert [one.explained for one in found.first] == [explained]
 
 
 def test_the_unexplained_are_named_first():
     live: dict[str, object] = {"zz": 7, **{f"{n:03d}": 1 for n in range(100)}}
-    found = agreed(live, {}, dict[str, object](dict.fromkeys(live, 1)))
+    found = agreement(live, {}, dict[str, object](dict.fromkeys(live, 1)))
     assert (found.compared, found.explained, found.unexplained) == (101, 100, 1)
     assert found.first[0].labels == ("zz",)
 
@@ -74,7 +74,7 @@ def test_each_cell_is_one_of_four(live: object, lake: object, due: object, shown
     def cells(value: object) -> Cells:
         return {} if value is None else {cell("a"): value}
 
-    found = agreement(cells(live), cells(lake), lambda _: cells(due), cells(shown))
+    found = agreed(sides(cells(live), cells(lake), lambda _: cells(due), cells(shown)))
     said = {name: getattr(found, name) for name in ("equal", "corrected", "explained", "unexplained")}
     assert said == {**dict.fromkeys(said, 0), counted: 1}
     assert found.compared == 1

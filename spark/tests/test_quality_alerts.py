@@ -44,6 +44,20 @@ def test_alerts_follow_what_is_broken(contract: Contract):
     assert (key, held.state) == ("quality_failed/shop/raw.shop.order.v1", "cleared"), "repeats change nothing"
 
 
+def test_a_look_that_cannot_tell_clears_nothing(contract: Contract):
+    def look(at_ms: int, status: str) -> Report:
+        found = Finding(name="a", kind="mean", severity="fail", status=status, observed=3.0, most=2.0)  # pyright: ignore[reportArgumentType]
+        return Report(event="shop.order.v1", source="gate", at_ms=at_ms, snapshot=1, rows=1, findings=[found])
+
+    before: Report | None = None
+    sent: list[tuple[int, str]] = []
+    for at_ms, status in enumerate(["failed", "unknown", "unknown", "failed", "unknown", "passed", "unknown"]):
+        now = look(at_ms, status).after(before)
+        sent += [(at_ms, alert.state) for alert in due(now, before, contract)]
+        before = now
+    assert sent == [(0, "raised"), (5, "cleared")]
+
+
 def test_a_message_has_its_numbers():
     shares = Finding(
         name="c", kind="range", severity="fail", status="failed", observed=0.5, least=0.9, rows=4_000, failed=2_000

@@ -75,6 +75,18 @@ def test_silver_follows_bronze_and_gold_silver_only_where_there_is_something_new
     assert jobs.done == ["bronze", "silver", "gold", "bronze", "bronze"]
 
 
+def test_silver_follows_also_what_another_job_took_into_bronze(small_domain: Domain):
+    class Overtaken(Counting):
+        def bronze(self, event: EventType, partitions: int) -> Progress:
+            self._note("bronze")
+            at = 5 if self.done.count("bronze") > 2 else 0
+            return Progress({0: at}, {0: at}, {0: at})
+
+    jobs = Overtaken(0)
+    run(small_domain, jobs, 4)
+    assert jobs.done == ["bronze", "silver", "bronze", "bronze", "silver", "bronze"]
+
+
 def test_a_stop_comes_between_two_commits(small_domain: Domain):
     jobs = Counting(9)
     run(small_domain, jobs, 1, gold_every_s=0.0)

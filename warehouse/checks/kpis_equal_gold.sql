@@ -1,6 +1,17 @@
 -- The day rows of both, to the cent: exact measures by their parts, distinct ones within three standard errors of the
--- lake's sketches (HLL, lg_k 14).
-with both_sides as (
+-- lake's sketches (HLL, lg_k 14). Gold keeps days whose lines are dropped by now: they have no other side.
+with first_day as (
+    select min(day) as day from {{ ref('metrics_daily_kpis') }}
+),
+
+gold as (
+    select days.*
+    from {{ ref('stg_gold_days') }} as days
+    cross join first_day
+    where days.day >= first_day.day
+),
+
+both_sides as (
     select
         coalesce(ours.day, gold.day) as day,
         coalesce(ours.metric, gold.metric) as metric,
@@ -15,7 +26,7 @@ with both_sides as (
         gold.bottom as gold_bottom,
         gold.value as gold_value
     from {{ ref('metrics_daily_kpis') }} as ours
-    full outer join {{ ref('stg_gold_days') }} as gold
+    full outer join gold
         on ours.day = gold.day
         and ours.metric = gold.metric
         and ours.dimension = gold.dimension

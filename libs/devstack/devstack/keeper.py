@@ -48,7 +48,7 @@ class Keeper:
     async def stop(self) -> None:
         """SIGTERM, and SIGKILL for the group after the program's bound."""
         self._stopping.set()
-        await self._task
+        await asyncio.shield(self._task)  # who waits may be cancelled; the end of the program may not
 
     async def _run(self) -> None:
         old_pid, reason, failures = 0, "", 0

@@ -29,6 +29,8 @@ from devstack.settings import cache_dir, inherited
 
 _POLL_S = 0.05
 _CRASH_LOOP = 4
+_REFUSED_S = 10.0
+"""An error of the supervisor's that stands for so long will not pass by itself."""
 _STOP_S = 60.0
 
 OnState = Callable[[State], None]
@@ -138,7 +140,7 @@ class Stack:
 
     def wait_ready(self, revision: int, *, timeout_s: float, on_state: OnState | None = None) -> State:
         """Wait until everything of this revision answers. *Raises* `StackError` with the culprit's last words."""
-        deadline = time.monotonic() + timeout_s
+        deadline, refused_s = time.monotonic() + timeout_s, 0.0
         while True:
             state = read_state(self.paths.state)
             current = state is not None and state.alive()
@@ -148,6 +150,9 @@ class Stack:
                 if state.revision == revision and state.phase == "ready":
                     return state
                 _raise_for_crash_loop(state)
+                refused_s = (refused_s or time.monotonic()) if state.error else 0.0
+                if refused_s and time.monotonic() > refused_s + _REFUSED_S:
+                    raise StackError(state.error)
             elif self._child is None or self._child.poll() is not None:
                 raise StackError(f"the supervisor has ended: {last_words(self.paths.log('supervisor'))}")
             if time.monotonic() > deadline:

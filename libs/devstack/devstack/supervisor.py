@@ -73,9 +73,10 @@ class Supervisor:
             if wanted is not None and wanted.revision != self._state.revision:
                 try:
                     await self._or_stop(self._apply(wanted))
-                except DataForgeError as error:
-                    log.error("%s", error)
-                    self._state.error = str(error)
+                except Exception as error:  # whoever waits is told, and it is tried again
+                    known = isinstance(error, DataForgeError)
+                    log.error("%s", error, exc_info=None if known else error)
+                    self._state.error = str(error) if known else repr(error)
                     self._publish()
                     await self._or_stop(asyncio.sleep(_RETRY_S))
             await self._or_stop(asyncio.sleep(_TICK_S))
@@ -130,11 +131,10 @@ class Supervisor:
         """Work until it is done or a stop is asked for, whichever is first. *Raises* what the work raises."""
         task, stopped = asyncio.ensure_future(work), asyncio.ensure_future(self._stop.wait())
         await asyncio.wait({task, stopped}, return_when=asyncio.FIRST_COMPLETED)
-        for future in (task, stopped):
-            if not future.done():
-                future.cancel()
+        stopped.cancel()
+        if not task.done():
+            task.cancel()
         with contextlib.suppress(asyncio.CancelledError):
-            await stopped
             await task
 
     def _restarted(self, name: str, old_pid: int, new_pid: int, reason: str, count: int) -> None:

@@ -12,7 +12,10 @@ from typing import Any
 
 import pytest
 
+from devstack.model import Endpoints, State, write
 from devstack.oracle.api import Api
+from devstack.paths import StackPaths
+from devstack.processes import identify
 
 pytestmark = [pytest.mark.integration, pytest.mark.slow]
 
@@ -48,6 +51,14 @@ def test_a_used_folder_is_refused_for_a_proof(tmp_path: Path) -> None:
     done = run(tmp_path, "--once")
     assert done.returncode == 2
     assert "not empty" in done.stderr
+
+
+def test_a_folder_on_which_a_stack_runs_is_refused(tmp_path: Path) -> None:
+    """It would be brought to the demo's domain, and stopped at the demo's end."""
+    write(StackPaths(tmp_path).state, State("ready", 1, identify(os.getpid()), Endpoints(), (), {}, [], []))
+    done = run(tmp_path)
+    assert done.returncode == 2
+    assert "dataforge replay retail" in done.stderr
 
 
 @pytest.fixture

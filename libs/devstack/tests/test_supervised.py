@@ -123,6 +123,19 @@ def test_a_service_that_cannot_start_says_why_and_leaves_nothing(tmp_path: Path,
     assert left_behind(tmp_path) == []
 
 
+def test_a_configuration_that_cannot_be_applied_is_told_of(
+    tmp_path: Path, watch: Any, monkeypatch: pytest.MonkeyPatch
+):
+    left_behind, _ = watch
+    monkeypatch.setattr("devstack.stack._REFUSED_S", 1.0)
+    folder = tmp_path / "domains" / "shop"
+    folder.mkdir(parents=True)
+    (folder / "sale.v1.json").write_text("{")
+    with pytest.raises(StackError, match=r"sale\.v1\.json"):
+        Stack.start(tmp_path / "data", [folder], services=(WORKER,), servers=("valkey",), env=ENV, timeout_s=60)
+    assert left_behind(tmp_path) == []
+
+
 def test_files_that_hold_keys_are_the_owners_alone(stack: Stack):
     for file in (stack.paths.secrets, stack.paths.state):
         assert stat.S_IMODE(file.stat().st_mode) == 0o600

@@ -38,14 +38,16 @@ class Labels:
         if (found := self._cache.get(raw)) is not None:
             return found
         parts = raw if self._width != 1 else (raw,)
-        label = msgspec.json.encode([short_label(part) for part in parts]).decode()
+        short = [short_label(part) for part in parts]
+        label = msgspec.json.encode(short).decode()
         if label not in self._known:
             if self._width and len(self._known) >= self._cap:
                 self.overflowed += 1
                 return self._other
             self._known[label] = None
             self.grown = True
-        self._cache[raw] = label
+        if OTHER not in short:  # what is too long for a label is nothing to remember: it may be anything
+            self._cache[raw] = label
         return label
 
     def known(self) -> list[str]:

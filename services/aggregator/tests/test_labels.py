@@ -30,3 +30,11 @@ def test_a_total_has_one_row_whatever_the_cap() -> None:
     labels = Labels(TOTAL_TABLE, 1)
     assert {labels.of(()) for _ in range(3)} == {"[]"}
     assert labels.overflowed == 0
+
+
+def test_what_is_too_long_for_a_label_is_not_remembered() -> None:
+    labels = Labels(SHOP_TABLE, 8)
+    long = [f"{n}".rjust(1_000) for n in range(50)]
+    assert {labels.of(text) for text in long} == {f'["{OTHER}"]'}
+    assert labels.of("short") == '["short"]'
+    assert list(labels._cache) == ["short"]

@@ -1,7 +1,20 @@
-from dataforge.runtime.settings import load_settings
+"""python -m quality_worker"""
 
-from quality_worker.app import build
-from quality_worker.settings import QualitySettings
+from typing import NoReturn
+
+from dataforge.runtime.process import starting
+
+
+def main() -> NoReturn:
+    with starting():
+        from dataforge.runtime.settings import load_settings
+
+        from quality_worker.app import build
+        from quality_worker.settings import QualitySettings
+
+        app = build(load_settings(QualitySettings))
+    app.run()
+
 
 if __name__ == "__main__":
-    build(load_settings(QualitySettings)).run()
+    main()

@@ -19,6 +19,7 @@ from dataforge.state.store import StateReader
 
 from query_api import errors, health, kpis, ledger, live, quality, queries, receipts
 from query_api.auth import bearer, no_upgrade
+from query_api.limited import Limited
 from query_api.measured import Measured
 from query_api.quality import Newest
 from query_api.query.ask import Asker
@@ -67,6 +68,7 @@ def build(
     app.include_router(live.router())
     if settings.fresh_ms:
         app.add_middleware(Shared, paths={"/metrics"}, fresh_s=settings.fresh_ms / 1000)
+    app.add_middleware(Limited)
     app.add_middleware(Measured)
     app.add_middleware(
         CORSMiddleware,

@@ -120,6 +120,7 @@ def router(catalogue: Catalogue, reader: Reader, ws_url: str, guards: Sequence[G
         if selection.rolling:
             if from_ is not None or to is not None:
                 raise ApiError(422, "bad_at", "from and to are not for rolling windows", "use at")
+            at = _end_of(selection, cursor) if cursor and at is None else at
             start_ms, end_ms = await _rolling_span(selection, reader, at)
         else:
             if at is not None:
@@ -297,13 +298,22 @@ def _at_ms(name: str, text: str | None, default: int) -> int:
         raise ApiError(422, "bad_instant", f"{name} is {text!r}", hint) from None
 
 
+def _end_of(selection: Selection, cursor: str) -> str:
+    """Of the rolling window whose page it follows: by now there may be a newer one."""
+    return str(_read_cursor(cursor).start_ms + selection.size_ms)
+
+
+def _read_cursor(text: str) -> Cursor:
+    try:
+        return Cursor.read(text)
+    except ValueError:
+        raise ApiError(422, "bad_cursor", "this is no cursor", "pass next_cursor as it was answered") from None
+
+
 def _cursor(text: str | None, question: int) -> Cursor | None:
     if text is None:
         return None
-    try:
-        cursor = Cursor.read(text)
-    except ValueError:
-        raise ApiError(422, "bad_cursor", "this is no cursor", "pass next_cursor as it was answered") from None
+    cursor = _read_cursor(text)
     if cursor.question != question:
         hint = "pass next_cursor with unchanged parameters"
         raise ApiError(422, "bad_cursor", "this cursor is of another question", hint)

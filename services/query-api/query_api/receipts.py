@@ -89,7 +89,7 @@ def router(
 
     async def follow(find: Finder, topic: str, partition: int, offset: int) -> ReceiptAnswer:
         with _answering(topic):
-            async with slots:
+            async with slots, asyncio.timeout(_SEARCH_S):
                 return answer(topic, partition, await find.receipt(partition, offset))
 
     @routes.get("/receipts/{topic}/{partition}/{offset}", summary="What became of one record", responses=_RESPONSES)

@@ -257,6 +257,21 @@ async def test_rolling_windows_end_where_asked(api: httpx.AsyncClient, writers: 
     assert (await problem(api, 422, metric="sales", window="rolling:1m", at=str(T0 + 1)))["code"] == "bad_at"
 
 
+async def test_a_page_follows_the_rolling_window_of_the_page_before(
+    api: httpx.AsyncClient, writers: list[KpiWriter]
+):
+    """By then there may be a newer one."""
+    await writers[0].write([sale(T0 + 10_000 * i, store) for i in range(4) for store in "123"])
+    question = {"metric": "sales", "by": "store", "window": "rolling:1m", "limit": 2}
+    first = await get(api, **question)
+    await writers[0].write([sale(T0 + 10_000 * i, "1") for i in range(4, 9)])
+    second = await get(api, **question, cursor=first["next_cursor"])
+    assert {row["end"] for row in first["rows"] + second["rows"]} == {first["rows"][0]["end"]}
+    assert [row["labels"]["store"] for row in first["rows"] + second["rows"]] == ["1", "2", "3"]
+    assert (await get(api, **question))["rows"][0]["end"] > first["rows"][0]["end"]
+    assert (await problem(api, 422, **question, cursor="AAAA"))["code"] == "bad_cursor"
+
+
 async def test_a_rolling_window_of_which_something_expired_is_refused():
     """Expired panes would be missing in it without a sign."""
     domain, state = sample_domain(partitions=1, ttl_ms=120_000), MemoryState()

@@ -172,6 +172,22 @@ async def test_errors_say_what_to_do(service: Service, status: int, token: str, 
     assert hint in found.hint
 
 
+@pytest.mark.parametrize("token", ["nobody", READER])
+async def test_a_body_that_no_question_needs_is_not_read(service: Service, token: str):
+    read = 0
+
+    async def endless() -> AsyncIterator[bytes]:
+        nonlocal read
+        while read < 64 * 2**20:
+            read += 2**16
+            yield b"x" * 2**16
+
+    headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
+    answer = await service.api.post("/query", content=endless(), headers=headers)
+    assert answer.status_code == 413, answer.text
+    assert "bytes" in schemas.Problem.model_validate_json(answer.content).error.message
+
+
 async def test_without_an_analysts_token_nobody_sends_sql(shop: ShopLake):
     app = build(ApiSettings(fresh_ms=0), [shop.domain], MemoryState())
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://api") as api:

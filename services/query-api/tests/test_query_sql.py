@@ -134,3 +134,11 @@ def test_values_are_what_json_has():
     [row] = plain(columns, [(float("nan"), at, [at, None])])
     assert row == [None, "2026-01-05T10:00:00.250Z", ["2026-01-05T10:00:00.250Z", None]]
     assert plain([Column("a", "bigint")], [(1,)]) == [(1,)]
+
+
+@pytest.mark.parametrize("number", [1234567.89, 0.1, -1e-300, 5e300, 2.0**53])
+def test_athena_gets_all_digits_of_a_number(number: float):
+    statement = read("SELECT store FROM silver.sale WHERE amount >= :least", TABLES, {"least": DECLARED["least"]})
+    tree = placed(statement, shape_of(statement, {"least": DECLARED["least"]}, {"least": number}, 10))
+    [value] = parameters_of(rendered(tree, statement.tables).places, arguments({"least": number}, places_of(tree)))
+    assert float(value) == number

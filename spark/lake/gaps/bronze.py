@@ -15,7 +15,7 @@ from lake.gaps.compare import Gaps, Part, differing
 from lake.jobs.bronze import parts_of, places_after
 from lake.jobs.silver import at
 from lake.landing import Bucket
-from lake.ledger import Counted, Refold, accepting, counted, joined
+from lake.ledger import Counted, Refold, accepted_end, accepting, counted, joined
 from lake.position import Head, Place, head, within
 from lake.schema import quoted
 from lake.transforms.accept import accepted, folded, runs
@@ -109,8 +109,13 @@ async def _ledger(bucket: Bucket, contract: Contract, now: Head, since_ms: int) 
     store = bucket.store()
     await store.open()
     try:
-        chains = {partition: Chain(store, contract.raw_topic, partition) for partition in now.places}
-        return {p: await counted(chain, since_ms, now.at(p).next) for p, chain in chains.items()}
+        found: dict[int, Sequence[Counted]] = {}
+        for partition in now.places:
+            # Bronze may hold more than the judged chain, which it would be filled from.
+            landed = await accepted_end(Chain(store, contract.judged_topic, partition))
+            below = min(now.at(partition).next, landed)
+            found[partition] = await counted(Chain(store, contract.raw_topic, partition), since_ms, below)
+        return found
     finally:
         await store.close()
 

@@ -56,7 +56,7 @@ class Compact:
     def run(self, event: EventType) -> dict[str, int]:
         """Returns data files gone and come, files of deletes gone, manifests gone."""
         did = Counter({"files rewritten": 0, "files written": 0, "delete files removed": 0, "manifests rewritten": 0})
-        for layer, table in tables.of(event).items():
+        for layer, table in tables.kept(event).items():
             if tables.exists(self.spark, table):
                 self._compact(layer, table, did)
         return dict(did)

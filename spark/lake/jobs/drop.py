@@ -64,7 +64,9 @@ class Drop:
             self.say(f"{table.name}: days before {first} stay: the next layer has not taken all of them")
             return 0
         keep_from(self.spark, table, first)
-        self.spark.sql(f"DELETE FROM {table.name} WHERE {older}")  # noqa: S608 - our own names
+        # What a writer has added since then stays until the next layer has that too.
+        gone = older if taken is None else f"{older} AND ({taken})"
+        self.spark.sql(f"DELETE FROM {table.name} WHERE {gone}")  # noqa: S608 - our own names
         self.say(f"{table.name}: {count:,} rows before {first}")
         return count
 

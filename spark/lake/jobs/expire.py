@@ -33,18 +33,19 @@ class Expire:
     def run(self, event: EventType) -> dict[str, int]:
         """Returns rows dropped, snapshots expired and files removed."""
         did = {"rows": self.drop.run(event), "snapshots": 0, "files": 0}
-        of = [table for table in tables.of(event).values() if tables.exists(self.spark, table)]
-        for done, table in enumerate(of):
+        of = [(name, table) for name, table in tables.kept(event).items() if tables.exists(self.spark, table)]
+        for done, (name, table) in enumerate(of):
             self.tell("tables", done, len(of))
-            snapshots, files = again(partial(self._expire, table), self.say)
+            snapshots, files = again(partial(self._expire, table, positioned=name != "results"), self.say)
             did["snapshots"] += snapshots
             did["files"] += files
             self.say(f"{table.name}: {snapshots} snapshots, {files} files")
         self.tell("tables", len(of), len(of))
         return did
 
-    def _expire(self, table: tables.Table) -> tuple[int, int]:
-        before = oldest_kept(lineage(self.spark, table), self.now_ms() - int(self.keep_hours * HOUR_MS))
+    def _expire(self, table: tables.Table, *, positioned: bool) -> tuple[int, int]:
+        line, cut_ms = lineage(self.spark, table), self.now_ms() - int(self.keep_hours * HOUR_MS)
+        before = oldest_kept(line, cut_ms) if positioned else cut_ms
         if before is None or not (due := self._older(table, before)):
             return 0, 0
         removed = call(

@@ -33,7 +33,7 @@ class Orphans:
     def run(self, event: EventType) -> dict[str, int]:
         """Returns files removed. *Raises* `Fatal` where a table is not in the warehouse, or where objects land."""
         removed = 0
-        of = [table for table in tables.of(event).values() if tables.exists(self.spark, table)]
+        of = [table for table in tables.kept(event).values() if tables.exists(self.spark, table)]
         for done, table in enumerate(of):
             self.tell("tables", done, len(of))
             demand_own(self._location(table), self.warehouse, self.bucket)

@@ -46,6 +46,8 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     """Of the table that was written (gate: the quarantine's) or looked at (suite: silver)."""
     rows: int
     findings: list[Finding]
+    still_broken: list[Finding] = []
+    """What an earlier look found broken, and since then none could tell."""
 
     @property
     def run(self) -> str:
@@ -61,6 +63,12 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     def broken(self) -> list[Finding]:
         """What somebody has to be told of."""
         return [one for one in self.findings if (one.status, one.severity) == ("failed", "fail")]
+
+    def after(self, before: "Report | None") -> "Report":
+        """The same, with what was broken `before` and cannot be told of now: silence mends nothing."""
+        unknown = {one.name for one in self.findings if (one.status, one.severity) == ("unknown", "fail")}
+        known = [*before.broken, *before.still_broken] if before else []
+        return msgspec.structs.replace(self, still_broken=[one for one in known if one.name in unknown])
 
 
 def prefix(event: str, source: Source) -> str:

@@ -6,7 +6,8 @@ import logging
 import os
 import signal
 import threading
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from typing import NoReturn
 
 import uvloop
@@ -20,6 +21,19 @@ EXIT_FATAL = 1
 
 Main = Callable[[asyncio.Event], Awaitable[None]]
 """A service: runs until the event is set, then ends in order."""
+
+
+@contextmanager
+def starting() -> Iterator[None]:
+    """Import and build a service within it: what is made then stays, and looking through it for garbage, over and over
+    while it grows, takes a quarter of a start.
+    """
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 def run(main: Main) -> NoReturn:

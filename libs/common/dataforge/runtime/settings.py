@@ -75,7 +75,9 @@ class ServiceSettings(BaseSettings):
         examples=["quality-worker-0"],
     )
     api_token: SecretStr | None = Field(
-        default=None, description="Token that clients of the APIs must present; unset means none is asked for"
+        default=None,
+        min_length=1,
+        description="Token that clients of the APIs must present; unset means none is asked for",
     )
     session_timeout_s: float = Field(
         default=6, gt=0, description="Kafka gives a worker's partitions to others when it was silent for this long"

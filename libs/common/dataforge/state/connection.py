@@ -6,7 +6,7 @@ from typing import Any
 
 import hiredis
 from redis.asyncio import Connection, ConnectionPool, SSLConnection
-from redis.exceptions import ConnectionError, DataError
+from redis.exceptions import AuthenticationError, ConnectionError, DataError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 _hiredis: Any = hiredis  # its stubs say that commands have one word
@@ -21,6 +21,15 @@ class _Telling(Connection):
     """Sends by itself: the client's own way takes a task for each command, and before Python 3.12 it can lose the
     cancellation of whoever sends (`asyncio.wait_for`), so that a service is asked to stop and does not.
     """
+
+    async def connect_check_health(self, *args: Any, **kwargs: Any) -> None:
+        """A connection is made before a request goes over it."""
+        try:
+            await super().connect_check_health(*args, **kwargs)
+        except AuthenticationError:  # as the server says it: to ask again is of no use
+            raise
+        except (ConnectionError, RedisTimeoutError) as error:
+            raise NotSent(str(error)) from error
 
     async def send_packed_command(self, command: bytes | str | Iterable[bytes], check_health: bool = True) -> None:
         if not self.is_connected:

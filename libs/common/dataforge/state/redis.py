@@ -11,7 +11,15 @@ import msgspec
 from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
-from redis.exceptions import ConnectionError, OutOfMemoryError, ReadOnlyError, RedisError, ResponseError, TimeoutError
+from redis.exceptions import (
+    BusyLoadingError,
+    ConnectionError,
+    OutOfMemoryError,
+    ReadOnlyError,
+    RedisError,
+    ResponseError,
+    TimeoutError,
+)
 
 from dataforge.errors import Fatal, Superseded, Transient
 from dataforge.state.connection import NotSent, pool
@@ -127,7 +135,7 @@ class RedisState:
                 answer = await self._call("df_commit", keys, *arguments)
             except OutOfMemoryError:  # refused as a whole, before its first write
                 answer = await self._call("df_commit_freeing", keys, *arguments)
-        except NotSent as error:
+        except (NotSent, BusyLoadingError, ReadOnlyError) as error:  # not sent, or refused as a whole
             raise _away(error) from error
         except RedisError as error:
             raise Fatal(f"the outcome of a commit to {keys.meta} is unknown: {error}") from error

@@ -88,13 +88,18 @@ async def test_what_may_be_repeated_is_transient_while_the_server_is_away() -> N
         lambda: state.feed({("n", 0): "0-0"}, 1),
         lambda: state.feed_range("n", 0, "", "1-0"),
         lambda: state.ledger("n", 0),
+        lambda: state.commit("n", 0, Commit("one", 0, 1, {})),  # nothing of it was sent
     ]
     for call in calls:
         with pytest.raises(Transient, match="does not answer"):
             await call()
-    with pytest.raises(Fatal, match="unknown"):
-        await state.commit("n", 0, Commit("one", 0, 1, {}))
     await state.close()
+
+
+async def test_a_commit_that_a_loading_server_refused_was_not_done() -> None:
+    async with answering(LOADING) as (state, _):
+        with pytest.raises(Transient, match="does not answer"):
+            await state.commit("n", 0, Commit("one", 0, 1, {}))
 
 
 async def test_a_server_that_hangs_up_on_a_claim_may_be_asked_again() -> None:

@@ -19,7 +19,7 @@ from dataforge.state.redis import RedisState
 
 from devstack.bench import peers
 from devstack.bench.contest import OURS
-from devstack.bench.deployed import CONTESTANTS, NOTHING, SALES, Deployed, sales_as
+from devstack.bench.deployed import CONTESTANTS, LOOK_S, NOTHING, SALES, Deployed, sales_as
 from devstack.bench.process import Cost, cost_of
 from devstack.bench.sales import PARTITIONS, WINDOW_MS, Row, Sales
 from devstack.errors import StackError
@@ -109,6 +109,7 @@ class Aggregator:
 
 
 async def _counted(kpis: RedisState, event: str, sales: Sales) -> bool:
+    await asyncio.sleep(LOOK_S)  # being asked costs the store that commits wait for
     heads = [await kpis.head(event, partition) for partition in range(PARTITIONS)]
     return sum(head.next for head in heads) >= len(sales)
 

@@ -18,7 +18,7 @@ from devstack.ports import PortClaims
 from devstack.stack import Stack
 
 CONTESTANTS, SALES = repo_root() / "bench" / "contestants", repo_root() / "bench" / "sales"
-_LOOK_S = 0.2
+LOOK_S = 0.2
 """Being asked costs the service something too."""
 NOTHING = "none"
 """An event that nobody sends: what starting costs, without a record."""
@@ -56,7 +56,7 @@ class Deployed:
             self._ports.release()
 
     async def ready(self) -> bool:
-        await asyncio.sleep(_LOOK_S)
+        await asyncio.sleep(LOOK_S)
         try:
             async with httpx.AsyncClient() as client:
                 return (await client.get(f"http://127.0.0.1:{self._admin}/readyz")).is_success

@@ -69,7 +69,7 @@ async def start(*, events: int, rounds: int, seed: int, names: Sequence[str], sa
 async def _up(env: dict[str, str]) -> float:
     """From `dataforge up` to a row on a WebSocket client's screen."""
     data = Path(tempfile.mkdtemp(prefix="dataforge-bench-"))
-    command = [shutil.which("dataforge") or str(Path(sys.executable).with_name("dataforge"))]
+    command = [sys.executable, "-m", "devstack"]
     where = ["--data", str(data)]
     try:
         began_s = time.monotonic()

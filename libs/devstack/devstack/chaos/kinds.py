@@ -6,12 +6,9 @@ from devstack.chaos import disk
 from devstack.chaos.fault import Kind
 from devstack.chaos.faults import clock, disk_full, lost_tail, network, processes, recreated, retention
 
-SESSION_TIMEOUT_S = 6
-"""After which the broker takes a silent worker for dead."""
-
 _KINDS = (
     Kind("kill", processes.draw_kill, weight=4),
-    Kind("zombie", processes.draw_zombie, weight=2, least_s=SESSION_TIMEOUT_S + 2, most_s=15),
+    Kind("zombie", processes.draw_zombie, weight=2, least_s=processes.SESSION_TIMEOUT_S + 2, most_s=15),
     Kind("broker_restart", processes.draw_broker_restart),
     Kind("rebalance", processes.draw_rebalance, least_s=3, most_s=10),
     Kind("redis_tail", lost_tail.draw, weight=2),

@@ -43,7 +43,7 @@ class Options:
     faults: int
     seed: int
     kinds: Mapping[str, Kind]
-    rate: float = 900.0
+    rate: float = 840.0
     """Events a second; lower where the source data would not last."""
     max_recovery_s: float = 15.0
     stalled_s: float = 120.0

@@ -13,7 +13,7 @@ import msgspec
 from devstack.chaos.disk import small_disk
 from devstack.chaos.fault import Stage
 from devstack.chaos.faults import clock
-from devstack.chaos.faults.processes import INSTANCES, WORKERS
+from devstack.chaos.faults.processes import INSTANCES, SESSION_TIMEOUT_S, WORKERS
 from devstack.chaos.proxies import Proxies
 from devstack.model import SERVICES, ServiceSpec
 from devstack.paths import StackPaths
@@ -22,7 +22,11 @@ from devstack.stack import Stack
 
 _READY_S = 300.0
 """Eleven processes at once, on a machine that may have better things to do."""
-_SPARING = {"DATAFORGE_FETCH_REST_MS": "100", "DATAFORGE_COMMIT_INTERVAL_MS": "250"}
+_SPARING = {
+    "DATAFORGE_FETCH_REST_MS": "100",
+    "DATAFORGE_COMMIT_INTERVAL_MS": "250",
+    "DATAFORGE_SESSION_TIMEOUT_S": str(SESSION_TIMEOUT_S),
+}
 """Fewer and larger batches and commits than where latency matters: two of each worker, proxies and witnesses share one
 machine, and what starts again after a fault has to find time there.
 """

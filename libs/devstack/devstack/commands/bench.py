@@ -43,6 +43,9 @@ def bench(
     if quick and (suite or QUICK, beside) != (QUICK, None):
         raise UsageError(f"--quick is {QUICK} beside {', '.join(QUICK_FLOORS)}: leave out the suite and --beside")
     console, found = Console(), dict[str, SuiteReport]()
+    for folder in (json.parent if json else None, plots):
+        if folder is not None:
+            folder.mkdir(parents=True, exist_ok=True)  # before hours of work, not after
     asked = _asked(suite, beside, quick)
     for name in asked:
         if events is not None and not SUITES[name].least <= events <= SUITES[name].most:
@@ -61,11 +64,9 @@ def bench(
         for table in _tables(found[name], chosen):
             console.print(table)
         if plots is not None and found[name].standings:
-            plots.mkdir(parents=True, exist_ok=True)
             (plots / f"{name}.svg").write_text(svg(found[name]))
         if json is not None:  # after each suite: what was measured is kept, whatever comes after it
             report = found[name] if suite else found
-            json.parent.mkdir(parents=True, exist_ok=True)
             json.write_bytes(msgspec.json.format(msgspec.json.encode(report)))
     problems = [problem for report in found.values() for problem in report.problems]
     problems += _below_floors(found[QUICK]) if quick else []

@@ -28,9 +28,9 @@ from devstack.demo.report import Report
 from devstack.demo.show import report_table
 from devstack.errors import UsageError
 from devstack.lake.jobs import environment, jars, python
-from devstack.model import LAKE, SERVICES, Endpoints, State
+from devstack.model import LAKE, SERVICES, Endpoints, State, read_state
 from devstack.oracle.log import end_offsets
-from devstack.paths import repo_root
+from devstack.paths import StackPaths, repo_root
 from devstack.replay.plan import Faults, Horizons
 from devstack.replay.purchases import read_purchases
 from devstack.replay.replay import TOPIC, Options, replay
@@ -74,8 +74,8 @@ def demo(
     if json is not None:
         json.parent.mkdir(parents=True, exist_ok=True)  # before minutes of work, not after
     console = Console()
-    folder = _folder(data, fresh=once)
-    made = not folder.exists()
+    folder, made = _folder(data, fresh=once)
+    _demand_free(folder)
     with console.status("starting the stack") as status:
         stack = Stack.start(
             folder,
@@ -120,15 +120,25 @@ def _judge(stack: Stack) -> Judge:
     return lambda: judged(jobs, env, python())
 
 
-def _folder(given: Path | None, *, fresh: bool) -> Path:
-    """Where the stack works. A proof starts from nothing: the usual folder if it is unused, else a new one."""
+def _folder(given: Path | None, *, fresh: bool) -> tuple[Path, bool]:
+    """Where the stack works, and whether it is the demo that makes it. A proof starts from nothing: the usual folder if
+    it is unused, else a new one.
+    """
     folder = given.expanduser().absolute() if given else default_data_dir()
     used = folder.exists() and any(folder.iterdir())
     if not fresh or not used:
-        return folder
+        return folder, not folder.exists()
     if given:
         raise UsageError(f"{folder} is not empty: --once counts from nothing, give another folder")
-    return Path(tempfile.mkdtemp(prefix="dataforge-demo-")) / "data"
+    return Path(tempfile.mkdtemp(prefix="dataforge-demo-")), True
+
+
+def _demand_free(folder: Path) -> None:
+    """*Raises* `UsageError` where a stack runs: a demo would bring it to its own domain, and stop it at its end."""
+    state = read_state(StackPaths(folder).state)
+    if state is not None and state.alive():
+        hint = "`dataforge replay retail` sends purchases into it, `--data FOLDER` makes another"
+        raise UsageError(f"a stack runs on {folder} already: {hint}")
 
 
 def _waiting(state: State) -> str:

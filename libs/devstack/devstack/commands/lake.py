@@ -1,14 +1,15 @@
 """`dataforge lake …`: the lakehouse's jobs beside a running stack."""
 
 import os
+import re
 import sys
-from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any
 
 import msgspec
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from devstack.commands.lake_prove import prove
@@ -38,6 +39,7 @@ JOBS = (
     "orphans",
     "all",
 )
+_DAY = re.compile(r"\d{4}-\d\d-\d\d|\d{1,4}d")
 _Domain = Annotated[str | None, typer.Option(help="One domain; all of the stack's where left out.")]
 
 
@@ -51,7 +53,7 @@ def run(
     job: Annotated[str, typer.Argument(help=f"One of {', '.join(JOBS)}; all: bronze, silver, gold, lookups.")],
     domain: _Domain = None,
     since: Annotated[
-        datetime | None, typer.Option(formats=["%Y-%m-%d"], help="Backfill looks no further back than this day.")
+        str | None, typer.Option(metavar="DAY", help="Backfill looks no further back: 2026-01-31, or 3d.")
     ] = None,
     data: Data = None,
     json: Json = False,
@@ -64,7 +66,9 @@ def run(
         raise UsageError(f"there is no job {job!r}; there are: {', '.join(JOBS)}")
     if since is not None and job != "backfill":
         raise UsageError(f"--since is for backfill; {job} takes all there is")
-    answer = _asked(["run", job, *(["--since", f"{since:%Y-%m-%d}"] if since else [])], domain, data)
+    if since is not None and not _DAY.fullmatch(since):
+        raise UsageError(f"--since {since}: a day is 2026-01-31, or 3d for three days back")
+    answer = _asked(["run", job, *(["--since", since] if since else [])], domain, data)
     if json:
         sys.stdout.write(answer)
         return
@@ -138,11 +142,9 @@ def _show(report: dict[str, Any], console: Console) -> None:
     console.print(", ".join(f"{report[name]:,} {name}" for name in names))
     for one in report["first"]:
         labels = ", ".join(map(str, one["labels"])) or "the total"
+        where = f"{one['metric']} {one['window']} {one['start']} {labels}: live {one['live']}, lake {one['lake']}"
         why = "late events, far repeats or label caps" if one["explained"] else "[red]unexplained[/]"
-        console.print(
-            f"{one['metric']} {one['window']} {one['start']} {labels}: live {one['live']}, lake {one['lake']}; {why}",
-            soft_wrap=True,
-        )
+        console.print(f"{escape(where)}; {why}", soft_wrap=True)
 
 
 def _asked(arguments: list[str], domain: str | None, data: Path | None, *, fails_by_answering: bool = False) -> str:

@@ -95,5 +95,5 @@ def asked(
     """What the lake answers. *Raises* `StackError` where it does not."""
     ended = lake(arguments, env, python, heard)
     if ended.returncode and not (fails_by_answering and ended.stdout):
-        raise StackError("the lake's job failed: its last words are above")
+        raise StackError(f"lake {' '.join(arguments)} failed: its last words are above")
     return ended.stdout

@@ -17,7 +17,7 @@ import pyarrow as pa
 
 from devstack.demo.settle import through
 from devstack.errors import StackError
-from devstack.lake.jobs import lake
+from devstack.lake.jobs import asked
 from devstack.lake.kill import Kill, Watched, between_commits, in_a_commit, killed, locked, while_writing
 from devstack.model import Endpoints
 from devstack.oracle import retail
@@ -91,17 +91,18 @@ class Prove:
     async def run(self, events: int | None, *, kills: bool) -> Proof:
         """*Raises* `StackError` where the platform stands still, or a job fails."""
         with self.progress("making the lake's tables", 0):
-            await asyncio.to_thread(self._job, ["run", "all"], self.env)
+            await asyncio.to_thread(asked, ["run", "all"], self.env, self.python)
         await self._replay(events)
         size = self.manifest.table().num_rows
         env = {**self.env, "DATAFORGE_LAKE_COMMIT_ROWS": str(max(1, size // COMMITS))}
         with self.progress("the lake's jobs", 0):
             happened = await self._killed(env) if kills else []
             began = time.monotonic()
-            await asyncio.to_thread(self._job, ["run", "all"], env)
+            await asyncio.to_thread(asked, ["run", "all"], env, self.python)
             self.seconds["jobs after the kills" if kills else "jobs"] = round(time.monotonic() - began, 1)
-            again = msgspec.json.decode(await asyncio.to_thread(self._job, ["run", "all"], env))
-            report = msgspec.json.decode(await asyncio.to_thread(self._job, ["agree"], env, fails_by_answering=True))
+            again = msgspec.json.decode(await asyncio.to_thread(asked, ["run", "all"], env, self.python))
+            agreed = await asyncio.to_thread(asked, ["agree"], env, self.python, fails_by_answering=True)
+            report = msgspec.json.decode(agreed)
         with self.progress("comparing", 0):
             received = await read_raw(self.reach.kafka, TOPIC)
             proof = await asyncio.to_thread(self._compare, received, report)
@@ -156,20 +157,14 @@ class Prove:
             with locked(self.catalog):
                 look = in_a_commit(tables["bronze"])
                 found.append(await killed("bronze", "in a commit", command("bronze"), env, look, log))
-            await asyncio.to_thread(self._job, ["run", "bronze"], env)
+            await asyncio.to_thread(asked, ["run", "bronze"], env, self.python)
             look = between_commits(tables["silver"], rng.randint(1, COMMITS // 2), rng.uniform(0, 2))
             found.append(await killed("silver", "between commits", command("silver"), env, look, log))
-            await asyncio.to_thread(self._job, ["run", "silver"], env)
+            await asyncio.to_thread(asked, ["run", "silver"], env, self.python)
             with locked(self.catalog):
                 look = await while_writing(tables["gold"])
                 found.append(await killed("gold", "while writing", command("gold"), env, look, log))
         return found
-
-    def _job(self, arguments: list[str], env: Mapping[str, str], *, fails_by_answering: bool = False) -> str:
-        ended = lake(arguments, env, self.python)
-        if ended.returncode and not (fails_by_answering and ended.stdout):
-            raise StackError(f"lake {' '.join(arguments)} failed: its last words are above")
-        return ended.stdout
 
     def _compare(self, received: pa.Table, report: dict[str, Any]) -> Proof:
         began = time.monotonic()

@@ -103,7 +103,7 @@ def _literal(value: Any) -> str:
     if isinstance(value, int):
         return str(value)
     if isinstance(value, float):
-        return f"{value:e}"
+        return f"{value:.16e}"  # all its digits
     if isinstance(value, datetime):
         return f"'{value.astimezone(UTC):%Y-%m-%d %H:%M:%S.%f} UTC'"
     if isinstance(value, date):

@@ -185,6 +185,13 @@ def _told(error: duckdb.Error) -> QueryProblem:
     if isinstance(error, duckdb.BinderException | duckdb.CatalogException):
         hint = "a column that the contract has gained is in the tables after the lake's next run"
         return QueryProblem("bad_query", f"the tables do not fit the query: {said}", hint)
+    if isinstance(error, duckdb.PermissionException):
+        hint = "DATAFORGE_LAKE_WAREHOUSE must be the folder that the lake writes to"
+        return QueryProblem("unavailable", f"a table's files are not in the warehouse: {said}", hint)
+    if isinstance(error, duckdb.InterruptException):
+        return QueryProblem("unavailable", "the query was interrupted", "try again")
+    if isinstance(error, duckdb.NotSupportedError):
+        return QueryProblem("bad_query", f"DuckDB has no such thing: {said}")
     if isinstance(error, duckdb.DataError | duckdb.InvalidInputException | duckdb.ParserException):
         return QueryProblem("bad_query", said)
     raise error

@@ -15,7 +15,11 @@ from devstack.model import ProgramState
 from devstack.processes import ProcessId
 
 WORKERS = ("landing-worker", "quality-worker", "aggregator")
-_SCALED_S, _HELD_S, _LEAVING_S = 45.0, 30.0, 30.0
+SESSION_TIMEOUT_S = 8
+"""After which Kafka takes a silent worker for dead. Longer than a killed one takes to be back on a machine that has
+much to do: it comes back to its partitions, and the group shares nothing out for it.
+"""
+_SCALED_S, _HELD_S, _LEAVING_S, _JOINING_S = 45.0, 30.0, 30.0, 20.0
 INSTANCES = 2
 """Of each worker: somebody must be there to take over."""
 
@@ -76,7 +80,8 @@ class Zombie:
             return
         found = stopped.process()
         self.evidence["stopped_s"] = round(time.monotonic() - self._since_s, 1)
-        self.evidence["was_stopped"] = found is not None and found.status() == psutil.STATUS_STOPPED
+        # Another fault may have ended it meanwhile.
+        self.evidence["effects"] = int(found is not None and found.status() == psutil.STATUS_STOPPED)
         if found is not None:
             with suppress(NotInForce):
                 send(stopped, signal.SIGCONT)
@@ -168,7 +173,16 @@ class Rescaled:
         self.evidence["instances"] = instances_of(stage, self.victim)
 
     async def heal(self, stage: Stage) -> None:
+        """One that is to be in the group has to have been there: it is waited for."""
+        deadline = time.monotonic() + _JOINING_S
+        while not self._joined(stage) and time.monotonic() < deadline:  # noqa: ASYNC110 - nobody tells us
+            await asyncio.sleep(0.05)
+        self.evidence["effects"] = int(self._joined(stage))
         await self._scale(stage, INSTANCES)
+
+    def _joined(self, stage: Stage) -> bool:
+        states = {program.name: program.state for program in stage.stack.state().programs}
+        return all(states.get(name) == "ready" for name in self.evidence["instances"][INSTANCES:])
 
     async def _scale(self, stage: Stage, instances: int) -> None:
         stage.stack.scale(self.victim, instances)
