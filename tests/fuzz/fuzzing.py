@@ -26,7 +26,7 @@ from strange_domain import Make, StrangeDomain
 
 RETAIL = Path(__file__).parents[2] / "domains" / "retail"
 NOW_MS = 1_795_248_000_000
-REASONS = {*Reason, "no_units", "few", "no_ants", "no_two"} - {Reason.JUDGE_ERROR}
+REASONS = {*Reason, "no_units", "few", "no_ants", "no_two"} - {Reason.JUDGE_ERROR, Reason.TOO_LARGE}
 """Of the platform and of the domains' rules; a failing judge is no outcome that a record may have."""
 BATCH = 2_000
 MUTATED, NOISE = 0.85, 0.07

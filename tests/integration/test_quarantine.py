@@ -1,8 +1,10 @@
 """Rejected records as an operator meets them: in quarantine, too many of them, and after the mess is cleared up."""
 
 import asyncio
+import base64
 import json
 import os
+import random
 import signal
 import subprocess
 import sys
@@ -153,6 +155,26 @@ def test_too_many_rejections_pause_the_topic_until_somebody_resumes_it(shop: Sho
         "each of them is in quarantine",
     )
     _quarantine_can_be_worked_with(shop)
+
+
+@pytest.mark.timeout(300)
+def test_a_record_that_only_compression_made_small_is_rejected_without_its_bytes(shop: Shop) -> None:
+    """Kafka measures a record compressed, and lz4 makes larger what zstd has made small."""
+    photo = base64.b64encode(random.Random(1).randbytes(7_000_000))
+    asyncio.run(_send_compressed(shop, NOTE, b'{"id": "1", "at": 1, "photo": "%b"}' % photo))
+    shop.send(NOTE, 0, good(1))
+    wait_until(lambda: shop.judged(NOTE) == [0, 1], "the worker goes on")
+    verdict = shop.records("judged.shop.note.v1")[0]
+    assert (verdict.key, verdict.value, dict(verdict.headers)["reason"]) == (None, None, b"too_large")
+    copy = (f"{NOTE}/0/0".encode(), None)
+    wait_until(lambda: copy in [(r.key, r.value) for r in shop.records("quarantine.shop.note.v1")], "its copy is there")
+
+
+async def _send_compressed(shop: Shop, topic: str, value: bytes) -> None:
+    async with AIOKafkaProducer(
+        bootstrap_servers=shop.reach.kafka, compression_type="zstd", max_request_size=2**25
+    ) as producer:
+        await producer.send_and_wait(topic, value, key=b"1", partition=0)
 
 
 def _quarantine_can_be_worked_with(shop: Shop) -> None:

@@ -123,9 +123,7 @@ def test_a_service_that_cannot_start_says_why_and_leaves_nothing(tmp_path: Path,
     assert left_behind(tmp_path) == []
 
 
-def test_a_configuration_that_cannot_be_applied_is_told_of(
-    tmp_path: Path, watch: Any, monkeypatch: pytest.MonkeyPatch
-):
+def test_a_configuration_that_cannot_be_applied_is_told_of(tmp_path: Path, watch: Any, monkeypatch: pytest.MonkeyPatch):
     left_behind, _ = watch
     monkeypatch.setattr("devstack.stack._REFUSED_S", 1.0)
     folder = tmp_path / "domains" / "shop"

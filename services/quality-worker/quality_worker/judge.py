@@ -17,7 +17,7 @@ from dataforge.contracts.model import EventType, QualityRule
 from dataforge.contracts.reasons import Reason
 from dataforge.errors import Rejected
 from dataforge.stream.judged import TRACEPARENT, Verdict
-from dataforge.stream.records import Record
+from dataforge.stream.records import RAW_MAX_BYTES, Record
 
 from quality_worker.quick import END_MS, MAX_ID_LENGTH, compile_quick, compile_quotes
 from quality_worker.strict import check_depth, check_keys, check_syntax, check_text, plain_keys
@@ -73,6 +73,9 @@ class Judge:
 
     def _judge(self, record: Record) -> Judgement:
         value = record.value or b""
+        if (size := len(value) + len(record.key or b"")) > RAW_MAX_BYTES:
+            detail = f"{size:,} bytes uncompressed, {RAW_MAX_BYTES:,} may be; landing has them"
+            raise Rejected(Reason.TOO_LARGE, detail, parses=False)
         if not value or not value[0] or not value.isascii():
             check_text(value)
         event = self._read(value)

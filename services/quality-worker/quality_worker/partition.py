@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from typing import Protocol
 
 from dataforge.contracts.model import Contract
+from dataforge.contracts.reasons import Reason
 from dataforge.runtime import metrics
 from dataforge.runtime.tracing import BatchTrace, batch_trace
 from dataforge.storage.chain import Chain
@@ -119,12 +120,14 @@ class JudgePartition:
         verdicts: list[Produced] = []
         base, contract, topic_id = self._base, self._contract.fingerprint, self._topic_id
         for index, (record, judgement) in enumerate(zip(records, judgements, strict=True)):
-            offset, value = record.offset, record.value
+            offset, key, value = record.offset, record.key, record.value
             stamp = pack(judgement.verdict, offset, base, record.timestamp, contract, fingerprint(value), topic_id)
             headers = [(HEADER, stamp)]
             if judgement is not VALID or index in traced.records:
                 headers += self._more_headers(judgement, traced.traceparent(index))
-            verdicts.append((record.key, value, headers))
+                if judgement.reason == Reason.TOO_LARGE:  # raw holds it only because it was compressed better there
+                    key = value = None
+            verdicts.append((key, value, headers))
             base = offset + 1
         self._base = base
         self._count(judgements)

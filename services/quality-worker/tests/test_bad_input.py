@@ -43,6 +43,7 @@ VALUES: dict[str, Callable[[], bytes | None]] = {
     "100,000 deep in an unknown field": lambda: with_raw("note", DEEP),
     "100,000 deep in a field": lambda: with_raw("quantity", DEEP),
     "Confluent wire format": lambda: b"\x00\x00\x00\x00\x2a\x02\x04",
+    "more than 8 MiB, however small it was compressed": lambda: bytes_of(note="x" * 8 * 1024 * 1024),
     "a wrong type and then a syntax error": lambda: b'{"event_id": 1, "quantity": }',
     "a JSON array": lambda: b"[1, 2]",
     "a wrong type": lambda: bytes_of(quantity="three"),

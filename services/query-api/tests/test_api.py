@@ -257,9 +257,7 @@ async def test_rolling_windows_end_where_asked(api: httpx.AsyncClient, writers: 
     assert (await problem(api, 422, metric="sales", window="rolling:1m", at=str(T0 + 1)))["code"] == "bad_at"
 
 
-async def test_a_page_follows_the_rolling_window_of_the_page_before(
-    api: httpx.AsyncClient, writers: list[KpiWriter]
-):
+async def test_a_page_follows_the_rolling_window_of_the_page_before(api: httpx.AsyncClient, writers: list[KpiWriter]):
     """By then there may be a newer one."""
     await writers[0].write([sale(T0 + 10_000 * i, store) for i in range(4) for store in "123"])
     question = {"metric": "sales", "by": "store", "window": "rolling:1m", "limit": 2}

@@ -11,6 +11,7 @@ class Reason(StrEnum):
     INVALID_UTF8 = "invalid_utf8"
     NOT_JSON = "not_json"
     TOO_DEEP = "too_deep"
+    TOO_LARGE = "too_large"
     JUDGE_ERROR = "judge_error"
     DUPLICATE_KEYS = "duplicate_keys"
     NULL_KEY = "null_key"
@@ -28,7 +29,7 @@ class Reason(StrEnum):
 UNDECODABLE = frozenset(
     {
         Reason.EMPTY_VALUE, Reason.UNKNOWN_SCHEMA, Reason.INVALID_UTF8, Reason.NOT_JSON, Reason.TOO_DEEP,
-        Reason.JUDGE_ERROR,
+        Reason.TOO_LARGE, Reason.JUDGE_ERROR,
     }
 )  # fmt: skip
 """The bytes are no document at all; every other reason is `quarantined`."""

@@ -23,6 +23,7 @@ from devstack.oracle.verify.rows import ChainWalk, LogWalk, Objects, Row, shown,
 _STAMP = struct.Struct(">BqqqII16s")
 _LAYOUT = 1
 _VERDICTS = ("valid", "quarantined", "undecodable")
+_TOO_LARGE = "too_large"
 _QUARANTINE_WAIT_S = 60.0
 
 OnProgress = Callable[[int, int], None]
@@ -107,8 +108,8 @@ class _Verdicts:
         if not base <= self.next <= src:
             return
         self.next = src + 1
-        await self._beside(src, ts, crc, row, raw)
         verdict, reason = _VERDICTS[tag >> 4], headers.get("reason", b"").decode()
+        await self._beside(src, ts, crc, row, raw, kept=reason != _TOO_LARGE)
         value = row.value or b""
         if verdict != "valid":
             self.rejected[src] = (crc32(value), reason)
@@ -118,7 +119,8 @@ class _Verdicts:
         except (ValueError, KeyError, TypeError) as error:
             self._check.misfit(src, "valid, and its id and time cannot be read", "an event", repr(error))
 
-    async def _beside(self, src: int, ts: int, crc: int, row: Row, raw: AsyncIterator[Row]) -> None:
+    async def _beside(self, src: int, ts: int, crc: int, row: Row, raw: AsyncIterator[Row], *, kept: bool) -> None:
+        """`kept`: the verdict has the record's bytes with it; else it has none."""
         self._check.looked_at += 1
         original = self._ahead or await anext(raw, None)
         self._ahead = None
@@ -128,12 +130,12 @@ class _Verdicts:
         if original is None or original.offset > src:
             self._ahead = original
             self._check.misfit(src, "a verdict on a raw record that is not there", "a raw record", "none")
-        elif (original.ts, original.value or b"") != (ts, row.value or b""):
+        elif (original.ts, (original.value or b"") if kept else b"") != (ts, row.value or b""):
             self._check.misfit(
                 src, "judged with other bytes or time than the raw record's", shown(original), shown(row)
             )
-        elif crc32(row.value or b"") != crc:
-            self._check.misfit(src, "bytes are not those of the stamp", f"crc {crc:08x}", shown(row))
+        elif crc32(original.value or b"") != crc:
+            self._check.misfit(src, "bytes are not those of the stamp", f"crc {crc:08x}", shown(original))
 
     def end(self) -> None:
         self._compare()
