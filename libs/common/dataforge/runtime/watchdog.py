@@ -8,11 +8,34 @@ import time
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from itertools import count
 
 from dataforge.runtime.process import die
 
 logger = logging.getLogger(__name__)
+
+
+_here: ContextVar["tuple[Watchdog, int] | None"] = ContextVar("watched", default=None)
+"""What is watched in this task."""
+
+
+def progress() -> None:
+    """What is watched in this task has got something done: however long it takes, it does not hang."""
+    if (here := _here.get()) is not None:
+        dog, token = here
+        dog.renew(token)
+
+
+@contextmanager
+def waiting() -> Iterator[None]:
+    """For others, who are watched themselves: meanwhile this task does not hang."""
+    if (here := _here.get()) is None:
+        yield
+        return
+    dog, token = here
+    with dog.forgotten(token):
+        yield
 
 
 class Watchdog:
@@ -54,10 +77,24 @@ class Watchdog:
     @contextmanager
     def watch(self, what: str) -> Iterator[None]:
         token = self.begin(what)
+        _here.set((self, token))  # never taken back: once it has ended nobody is watched under it
         try:
             yield
         finally:
             self.end(token)
+
+    def renew(self, token: int) -> None:
+        if (watched := self._since.get(token)) is not None:
+            self._since[token] = (watched[0], time.monotonic())
+
+    @contextmanager
+    def forgotten(self, token: int) -> Iterator[None]:
+        watched = self._since.pop(token, None)
+        try:
+            yield
+        finally:
+            if watched is not None:
+                self._since[token] = (watched[0], time.monotonic())
 
     def problem(self, limit_s: float | None = None) -> str | None:
         """What hangs longer than `limit_s` (half the limit by default), for /healthz; None where nothing does."""

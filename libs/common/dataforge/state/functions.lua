@@ -149,8 +149,9 @@ local function settle(keys, args)
   return { 'OK' }
 end
 
--- KEYS: meta idx window-prefix. ARGV: table, size, first start, start limit.
--- Returns {position, next, watermark, floor, feed, {start, {label, row, …}, …}}, all of one instant.
+-- KEYS: meta idx window-prefix. ARGV: table, size, first start, start limit, most.
+-- Returns {position, next, watermark, floor, feed, {start, {label, row, …}, …}}, all of one instant. Where more than
+-- `most` windows of all tables end in that span, no rows and `many` behind them: nobody writes while this reads.
 local function read(keys, args)
   local meta = redis.call('HMGET', keys[1], 'position', 'next', 'watermark', 'floor', 'feed')
   local rows = {}
@@ -158,8 +159,13 @@ local function read(keys, args)
   if args[1] then
     local size = tonumber(args[2])
     local own = args[1] .. '|' .. args[2] .. '|'
-    local low, high = tonumber(args[3]) + size, '(' .. string.format('%.0f', tonumber(args[4]) + size)
-    for _, member in ipairs(redis.call('ZRANGEBYSCORE', keys[2], string.format('%.0f', low), high)) do
+    local low = string.format('%.0f', tonumber(args[3]) + size)
+    local high = '(' .. string.format('%.0f', tonumber(args[4]) + size)
+    if args[5] and redis.call('ZCOUNT', keys[2], low, high) > tonumber(args[5]) then
+      out[7] = 'many'
+      return out
+    end
+    for _, member in ipairs(redis.call('ZRANGEBYSCORE', keys[2], low, high)) do
       if string.sub(member, 1, #own) == own then
         table.insert(rows, string.sub(member, #own + 1))
         table.insert(rows, redis.call('HGETALL', keys[3] .. member))

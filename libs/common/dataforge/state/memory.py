@@ -9,7 +9,7 @@ import msgspec
 
 from dataforge.errors import Superseded
 from dataforge.state.model import Commit, FeedEntry, Loaded, PartitionRead, Settlement, split_window_key
-from dataforge.state.store import Named
+from dataforge.state.store import Named, TooMany
 
 _unpack = msgspec.msgpack.decode
 FEED_PAGE = 7
@@ -121,10 +121,13 @@ class MemoryState:
 
     # ---- reader
     async def read(
-        self, name: str, partition: int, table: str, size_ms: int, start_ms: int, end_ms: int
+        self, name: str, partition: int, table: str, size_ms: int, start_ms: int, end_ms: int, most: int | None = None
     ) -> PartitionRead:
         p = self._at(name, partition)
         windows = {}
+        ends = [size + start for _, size, start in map(split_window_key, p.windows)]
+        if most is not None and sum(start_ms + size_ms <= end < end_ms + size_ms for end in ends) > most:
+            raise TooMany(f"{name}/{partition}: more than {most} windows end in that span")
         for key, rows in p.windows.items():
             own, size, start = split_window_key(key)
             if (own, size) == (table, size_ms) and start_ms <= start < end_ms:

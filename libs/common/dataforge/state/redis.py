@@ -25,7 +25,7 @@ from dataforge.errors import Fatal, Superseded, Transient
 from dataforge.state.connection import NotSent, pool
 from dataforge.state.feed_cap import FeedCap
 from dataforge.state.model import Commit, FeedEntry, Loaded, PartitionRead, Settlement
-from dataforge.state.store import Keys, Named
+from dataforge.state.store import Keys, Named, TooMany
 
 _TEXT = files("dataforge.state").joinpath("functions.lua").read_text()
 _VERSION = f"{crc32(_TEXT.encode()):08x}"
@@ -159,18 +159,20 @@ class RedisState:
 
     # ---- reader
     async def read(
-        self, name: str, partition: int, table: str, size_ms: int, start_ms: int, end_ms: int
+        self, name: str, partition: int, table: str, size_ms: int, start_ms: int, end_ms: int, most: int | None = None
     ) -> PartitionRead:
-        return await self._read(name, partition, table, size_ms, start_ms, end_ms)
+        return await self._read(name, partition, table, size_ms, start_ms, end_ms, *([] if most is None else [most]))
 
     async def head(self, name: str, partition: int) -> PartitionRead:
         return await self._read(name, partition)
 
     async def _read(self, name: str, partition: int, *args: str | int) -> PartitionRead:
         keys = Keys.of(name, partition)
-        position, following, watermark, floor, feed, found = await self._reading(
+        position, following, watermark, floor, feed, found, *many = await self._reading(
             lambda: self._call("df_read", (keys.meta, keys.idx, keys.windows), *args, write=False)
         )
+        if many:
+            raise TooMany(f"{keys.meta}: more than {args[-1]} windows end in that span")
         windows = {
             int(start): _rows(dict(zip(flat[::2], flat[1::2], strict=True)))
             for start, flat in zip(found[::2], found[1::2], strict=True)

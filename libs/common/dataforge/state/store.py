@@ -3,7 +3,13 @@
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
+from dataforge.errors import DataForgeError
 from dataforge.state.model import Commit, FeedEntry, Loaded, PartitionRead, Settlement
+
+
+class TooMany(DataForgeError):
+    """A read of so many windows would keep the store from its writers: read less at once."""
+
 
 Named = tuple[str, int]
 """(`<domain>.<event>.v<N>`, partition)"""
@@ -30,9 +36,13 @@ class StateReader(Protocol):
     """*Raises* `Transient` where the store does not answer: it may be asked again."""
 
     async def read(
-        self, name: str, partition: int, table: str, size_ms: int, start_ms: int, end_ms: int
+        self, name: str, partition: int, table: str, size_ms: int, start_ms: int, end_ms: int, most: int | None = None
     ) -> PartitionRead:
-        """Rows of the windows with start in [start_ms, end_ms), with the positions of the same instant."""
+        """Rows of the windows with start in [start_ms, end_ms), with the positions of the same instant.
+
+        *Raises* `TooMany` where more than `most` windows, of all tables, end while these do: while a store reads, it
+        does nothing else.
+        """
         ...
 
     async def head(self, name: str, partition: int) -> PartitionRead:

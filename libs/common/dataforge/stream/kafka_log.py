@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 from typing import Generic, TypeVar
 
 from dataforge.errors import Fatal, Transient
+from dataforge.runtime.watchdog import waiting
 from dataforge.stream.origin import Bounds
 from dataforge.stream.range_reader import RangeReader
 from dataforge.stream.records import Record, TopicPartition
@@ -35,7 +36,9 @@ class KafkaLog:
 
     @asynccontextmanager
     async def _reader(self) -> AsyncIterator[RangeReader]:
-        async with self._slots:
+        with waiting():  # for those who read
+            await self._slots.acquire()
+        try:
             reader = self._idle.pop() if self._idle else await RangeReader(self._bootstrap).__aenter__()
             try:
                 yield reader
@@ -48,6 +51,8 @@ class KafkaLog:
                 await reader.__aexit__()
                 raise
             self._idle.append(reader)
+        finally:
+            self._slots.release()
 
     async def bounds(self, tp: TopicPartition) -> Bounds:
         return await self._bounds.ask(tp)

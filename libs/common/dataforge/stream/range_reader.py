@@ -16,6 +16,7 @@ from aiokafka.errors import (
 from aiokafka.structs import TopicPartition as KafkaTopicPartition
 
 from dataforge.errors import Fatal, Transient
+from dataforge.runtime.watchdog import progress
 from dataforge.stream.connection import AWAY, survive_resets
 from dataforge.stream.metadata import TopicIdsRequest
 from dataforge.stream.records import JUDGED_MAX_BYTES, TopicPartition
@@ -126,6 +127,7 @@ class RangeReader:
             before, position = position, await _or_transient(kafka.position(partition))
             if position > before:
                 moved_s = now_s()
+                progress()  # a log may be long: who reads all of it does not hang
             elif now_s() > moved_s + _STANDSTILL_S:
                 raise Transient(f"Kafka brings nothing of {tp.topic}/{tp.partition} from {position} on")
         # A reader that is kept for the next question would go on fetching beyond the end, twenty times a second.

@@ -1,7 +1,7 @@
 import asyncio
 import threading
 
-from dataforge.runtime.watchdog import Watchdog
+from dataforge.runtime.watchdog import Watchdog, progress, waiting
 
 
 async def test_a_loop_that_hangs_ends_the_process() -> None:
@@ -31,3 +31,21 @@ async def test_work_that_ends_is_forgotten() -> None:
         pass
     assert dog.problem(limit_s=0.05) is None
     dog.stop()
+
+
+async def test_work_that_goes_on_does_not_hang_nor_does_who_waits_for_others() -> None:
+    dog = Watchdog(1_000, die=lambda: None)
+    with dog.watch("open raw/0"):
+        await asyncio.sleep(0.05)
+        assert "open raw/0" in (dog.problem(0.04) or "")
+        progress()
+        assert "open raw/0" not in (dog.problem(0.04) or "")
+        await asyncio.sleep(0.05)
+        with waiting():
+            assert "open raw/0" not in (dog.problem(0.04) or "")
+        assert "open raw/0" not in (dog.problem(0.04) or "")
+        await asyncio.sleep(0.05)
+        assert "open raw/0" in (dog.problem(0.04) or "")
+    progress()
+    with waiting():
+        assert "open raw/0" not in (dog.problem(0) or "")

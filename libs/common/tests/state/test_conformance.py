@@ -11,6 +11,7 @@ from dataforge.errors import Superseded
 from dataforge.state.memory import MemoryState
 from dataforge.state.model import Commit, FeedEntry, Settlement, window_key
 from dataforge.state.redis import RedisState
+from dataforge.state.store import TooMany
 
 encode = msgspec.msgpack.encode
 Store = MemoryState | RedisState
@@ -72,6 +73,18 @@ async def test_a_commit_shows_rows_positions_and_feed_together(store: Store, nam
     assert entry.at == 0
     assert await store.ledger(name, 0) == {60: {"valid": 1}}
     assert await store.owner(name, 0) == ("one", 5)
+
+
+async def test_a_read_of_more_windows_than_may_be_is_refused(store: Store, name: str) -> None:
+    await store.claim(name, 0, "one")
+    for n in range(4):
+        await store.commit(name, 0, step(n, n + 1, **window(10 * n, {"[]": [0, n]})))
+    assert set((await store.read(name, 0, "t", 10, 0, 40, 4)).windows) == {0, 10, 20, 30}
+    assert set((await store.read(name, 0, "t", 10, 10, 40, 3)).windows) == {10, 20, 30}
+    with pytest.raises(TooMany, match="more than 3"):
+        await store.read(name, 0, "t", 10, 0, 40, 3)
+    with pytest.raises(TooMany):  # of whatever table: they are looked through
+        await store.read(name, 0, "another", 10, 0, 40, 3)
 
 
 async def test_a_commit_under_another_claim_is_refused_and_changes_nothing(store: Store, name: str) -> None:
