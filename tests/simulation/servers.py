@@ -202,10 +202,10 @@ class RemoteState:
 
     # ---- reader
     async def read(
-        self, name: str, partition: int, table: str, size_ms: int, start_ms: int, end_ms: int
+        self, name: str, partition: int, table: str, size_ms: int, start_ms: int, end_ms: int, most: int | None = None
     ) -> PartitionRead:
         def effect() -> PartitionRead:
-            return at_once(self._state.read(name, partition, table, size_ms, start_ms, end_ms))
+            return at_once(self._state.read(name, partition, table, size_ms, start_ms, end_ms, most))
 
         return await self._network.call("get-rows", effect, away)
 
