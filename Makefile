@@ -99,7 +99,7 @@ warehouse-lock: $(VENV)/.uv ## write warehouse/requirements.lock anew
 clean: ## stop the stack, remove .venv and every cache in the tree (data in .dataforge stays)
 	@if [ -x $(BIN)/dataforge ]; then $(BIN)/dataforge down; fi
 	rm -rf $(VENV) .pytest_cache .ruff_cache .hypothesis .import_linter_cache
-	find libs services spark orchestration warehouse $(wildcard tests) -name __pycache__ -type d -prune -exec rm -rf {} +
+	find . \( -name .git -o -name .dataforge \) -prune -o -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(STAMP): $(VENV)/.uv requirements.lock $(PYPROJECTS)
 	# compiled here: else every start of a service compiles every library where Python may not write bytecode

@@ -46,28 +46,28 @@ class Client(WSListener):
 
 
 async def publish(bootstrap: str, topic: str, partitions: int, redis: Redis) -> None:
-    consumer = AIOKafkaConsumer(
+    async with AIOKafkaConsumer(
         bootstrap_servers=bootstrap, enable_auto_commit=False, auto_offset_reset="earliest", fetch_max_wait_ms=50
-    )
-    await consumer.start()
-    consumer.assign([TopicPartition(topic, partition) for partition in range(partitions)])
-    decode, encode = msgspec.json.Decoder(Sale).decode, msgspec.json.encode
-    sums: defaultdict[tuple[int, str], int] = defaultdict(int)
-    following: dict[str, int] = {}
-    while True:
-        changed: set[tuple[int, str]] = set()
-        for tp, records in (await consumer.getmany(timeout_ms=1000)).items():
-            for record in records:
-                sale = decode(record.value or b"")
-                cell = sale.at - sale.at % WINDOW_MS, sale.category
-                sums[cell] += sale.amount
-                changed.add(cell)
-            following[str(tp.partition)] = records[-1].offset + 1
-        if changed:
-            rows = [
-                {"start": start, "category": category, "value": sums[start, category]} for start, category in changed
-            ]
-            await redis.publish(CHANNEL, encode({"type": "delta", "next": following, "rows": rows}))
+    ) as consumer:
+        consumer.assign([TopicPartition(topic, partition) for partition in range(partitions)])
+        decode, encode = msgspec.json.Decoder(Sale).decode, msgspec.json.encode
+        sums: defaultdict[tuple[int, str], int] = defaultdict(int)
+        following: dict[str, int] = {}
+        while True:
+            changed: set[tuple[int, str]] = set()
+            for tp, records in (await consumer.getmany(timeout_ms=1000)).items():
+                for record in records:
+                    sale = decode(record.value or b"")
+                    cell = sale.at - sale.at % WINDOW_MS, sale.category
+                    sums[cell] += sale.amount
+                    changed.add(cell)
+                following[str(tp.partition)] = records[-1].offset + 1
+            if changed:
+                rows = [
+                    {"start": start, "category": category, "value": sums[start, category]}
+                    for start, category in changed
+                ]
+                await redis.publish(CHANNEL, encode({"type": "delta", "next": following, "rows": rows}))
 
 
 async def push(redis: Redis, everyone: set[WSTransport]) -> None:

@@ -91,6 +91,11 @@ async def test_a_domain_is_added_to_a_running_stack(dataforge: Run, make_domain:
         (("up", "--only", "kafkaa"), 2, "nothing is called kafkaa"),
         (("up", "--scale", "kafka=2"), 2, "SERVICE=COUNT"),
         (("logs", "kafka"), 2, "there is no log of 'kafka'"),
+        (
+            ("replay", "retail", "--bootstrap", "127.0.0.1:1", "--events", "10"),
+            1,
+            "Kafka at 127.0.0.1:1 does not answer",
+        ),
         (("status",), 1, "dataforge up"),
         (("down",), 0, ""),
     ],

@@ -18,8 +18,9 @@ from devstack.chaos.schedule import Planned, schedule
 from devstack.chaos.stage import staged
 from devstack.chaos.verdict import Collected, examine
 from devstack.chaos.verify import verify
-from devstack.chaos.watch import NO_ANSWER, Watch
+from devstack.chaos.watch import Watch
 from devstack.chaos.witnesses import VIEWS, Witnesses, witnesses
+from devstack.clients import NO_ANSWER
 from devstack.oracle.api import Api, NoAnswer
 from devstack.oracle.live import BrokenPromise, Refused
 from devstack.replay.manifest import Manifest

@@ -6,18 +6,12 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from aiokafka.errors import KafkaError
-from botocore.exceptions import BotoCoreError, ClientError
-from redis.exceptions import RedisError
-
 from devstack.chaos.recovery import Positions, Seen, behind, moved_on, passed
-from devstack.oracle.api import NoAnswer
+from devstack.clients import NO_ANSWER
 
 Probe = Callable[[], Awaitable[Positions]]
 EVERY_S = 0.25
 _PATIENCE_S = 6.0
-NO_ANSWER = (KafkaError, RedisError, BotoCoreError, ClientError, NoAnswer, OSError, TimeoutError)
-"""What a probe may fail with while the platform is under attack: nothing was seen then."""
 
 
 @dataclass(slots=True)

@@ -104,6 +104,7 @@ def verify(domain: _Domain = None, data: Data = None, json: Json = False) -> Non
     stack = Stack.attach(data_dir(data))
     reach, folders = stack.endpoints(), stack.state().domains
     # imported late: `ledger` itself needs neither contracts nor clients
+    from devstack.clients import asking
     from devstack.verifying import domains_of, verify_domain
 
     columns = (
@@ -118,7 +119,8 @@ def verify(domain: _Domain = None, data: Data = None, json: Json = False) -> Non
         def on_progress(place: str, done: int, total: int) -> None:
             progress.update(task, description=f"verifying {place}", completed=done, total=max(total, 1))
 
-        reports = [asyncio.run(verify_domain(reach, one, on_progress)) for one in domains_of(folders, domain)]
+        with asking("a server of the stack"):
+            reports = [asyncio.run(verify_domain(reach, one, on_progress)) for one in domains_of(folders, domain)]
     if json:
         _write([{**msgspec.to_builtins(report), "clean": report.clean} for report in reports])
     else:

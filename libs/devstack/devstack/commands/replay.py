@@ -11,6 +11,7 @@ from rich.console import Console
 
 from dataforge.runtime.tracing import configure_tracing, stop_tracing
 
+from devstack.clients import asking
 from devstack.commands import replaying
 from devstack.commands.options import Data, Json, data_dir
 from devstack.commands.replaying import horizons, pace, sending, share
@@ -65,7 +66,8 @@ def replay(
     kept = Manifest() if manifest else None
     configure_tracing("replayer", otlp_endpoint())
     try:
-        done = asyncio.run(_replay(kafka, events, options, kept, console))
+        with asking(f"Kafka at {kafka}"):
+            done = asyncio.run(_replay(kafka, events, options, kept, console))
     finally:
         stop_tracing()
     if kept is not None and manifest is not None:
@@ -84,6 +86,10 @@ async def _replay(
     total = len(purchases) + sum(
         round(len(purchases) * s) for s in (options.faults.duplicates, options.faults.malformed)
     )
-    async with make_producer(kafka) as producer:
+    producer = make_producer(kafka)
+    try:
+        await producer.start()
         with sending(console, total) as on_sent:
             return await replay_purchases(producer, purchases, options, promised, manifest=manifest, on_sent=on_sent)
+    finally:  # closed also where nobody answered
+        await producer.stop()
