@@ -1,17 +1,45 @@
-"""What the tests of queries share: a lake that is written once, and an engine over it."""
+"""What tests share: the API over a shop of no events, a lake that is written once, and an engine over it."""
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
+import httpx
 import pytest
+from asking import DOMAIN, TOKEN
 
+from dataforge.state.memory import MemoryState
 from dataforge.storage.s3 import S3Store
+from dataforge.testing.kpis import KpiWriter
 
 from devstack.testing.plugin import S3Access
+from query_api.app import build
 from query_api.query.catalog import Lake, SqliteLocations
 from query_api.query.duckdb_engine import DuckDB
+from query_api.settings import ApiSettings
 from shop_lake import ShopLake, drawn, duckdb_over, gold_of, shop_domain
+
+
+@pytest.fixture
+def state() -> MemoryState:
+    return MemoryState()
+
+
+@pytest.fixture
+async def writers(state: MemoryState) -> list[KpiWriter]:
+    found = [KpiWriter(state, DOMAIN, p) for p in range(2)]
+    for writer in found:
+        await writer.open()
+    return found
+
+
+@pytest.fixture
+async def api(state: MemoryState) -> AsyncIterator[httpx.AsyncClient]:
+    settings = ApiSettings(api_token=TOKEN, ws_url="ws://live.example:8081", fresh_ms=0)  # pyright: ignore[reportArgumentType]
+    transport = httpx.ASGITransport(build(settings, [DOMAIN], state), raise_app_exceptions=False)
+    headers = {"Authorization": f"Bearer {TOKEN}"}
+    async with httpx.AsyncClient(transport=transport, base_url="http://api", headers=headers) as client:
+        yield client
 
 
 @pytest.fixture(scope="session")

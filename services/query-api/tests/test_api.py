@@ -1,54 +1,22 @@
 """The whole API over ASGI, with the in-memory store: answers, pages, errors, and their schemas."""
 
 import json
-from collections.abc import AsyncIterator
 from typing import Any
 
 import httpx
 import pytest
+from asking import DOMAIN, T0, TOKEN, get, problem
 
 from dataforge.errors import Transient
 from dataforge.kpi.plan import plan
-from dataforge.ledger.observe import Observer
-from dataforge.ledger.watch import LedgerWatch
 from dataforge.runtime import metrics
 from dataforge.state.memory import MemoryState
 from dataforge.state.model import PartitionRead, window_key
-from dataforge.storage.chain import Chain
-from dataforge.storage.landing_file import describe, encode
-from dataforge.storage.memory import MemoryStore
-from dataforge.stream.records import LogRecord
 from dataforge.testing.kpis import KpiWriter, OverlayWriter, correction, sale, sample_domain
 
 from query_api import schemas
 from query_api.app import build
 from query_api.settings import ApiSettings
-
-T0 = 1_700_000_000_000 // 60_000 * 60_000
-TOKEN = "let-me-in"
-DOMAIN = sample_domain()
-
-
-@pytest.fixture
-def state() -> MemoryState:
-    return MemoryState()
-
-
-@pytest.fixture
-async def writers(state: MemoryState) -> list[KpiWriter]:
-    found = [KpiWriter(state, DOMAIN, p) for p in range(2)]
-    for writer in found:
-        await writer.open()
-    return found
-
-
-@pytest.fixture
-async def api(state: MemoryState) -> AsyncIterator[httpx.AsyncClient]:
-    settings = ApiSettings(api_token=TOKEN, ws_url="ws://live.example:8081", fresh_ms=0)  # pyright: ignore[reportArgumentType]
-    transport = httpx.ASGITransport(build(settings, [DOMAIN], state), raise_app_exceptions=False)
-    headers = {"Authorization": f"Bearer {TOKEN}"}
-    async with httpx.AsyncClient(transport=transport, base_url="http://api", headers=headers) as client:
-        yield client
 
 
 async def test_answers_are_shared_by_those_who_may_have_them(state: MemoryState, writers: list[KpiWriter]):
@@ -70,18 +38,6 @@ async def test_answers_are_shared_by_those_who_may_have_them(state: MemoryState,
         assert (await api.head("/metrics", params=question, headers=headers)).status_code == 405
         other = await api.get("/metrics", params=question | {"limit": 10}, headers=headers)
     assert [answer.json()["rows"][0]["value"] for answer in (first, other)] == [1, 2]
-
-
-async def get(api: httpx.AsyncClient, path: str = "/metrics", **params: Any) -> dict[str, Any]:
-    answer = await api.get(path, params={k.rstrip("_"): v for k, v in params.items()})
-    assert answer.status_code == 200, answer.text
-    return answer.json()
-
-
-async def problem(api: httpx.AsyncClient, status: int, **params: Any) -> dict[str, str]:
-    answer = await api.get("/metrics", params=params)
-    assert answer.status_code == status, answer.text
-    return schemas.Problem.model_validate_json(answer.content).error.model_dump()
 
 
 async def test_without_a_metric_it_says_what_there_is(api: httpx.AsyncClient):
@@ -380,66 +336,6 @@ async def test_a_store_that_is_away_is_a_503():
         answer = await api.get("/metrics", params={"metric": "revenue"})
     assert (answer.status_code, answer.headers["Retry-After"]) == (503, "1")
     assert schemas.Problem.model_validate_json(answer.content).error.code == "unavailable"
-
-
-async def test_the_ledger_adds_up(api: httpx.AsyncClient, writers: list[KpiWriter]):
-    await writers[0].write([sale(T0), sale(T0)])
-    await writers[1].write([sale(T0 + 60_000)])
-    found = schemas.LedgerAnswer.model_validate(await get(api, "/ledger"))
-    assert (found.totals.received, found.totals.counted, found.totals.balanced) == (3, 3, True)
-    assert (found.balanced, found.away, found.totals.landed) == (True, [], None)
-    [event] = found.events
-    assert [p.totals.received for p in event.partitions] == [2, 1]
-    assert event.partitions[1].minutes[0].minute == "2023-11-14T22:14:00.000Z"
-
-
-async def test_the_ledger_is_asked_for_minutes_and_an_event(api: httpx.AsyncClient, writers: list[KpiWriter]):
-    for minute in range(3):
-        await writers[0].write([sale(T0 + 60_000 * minute)])
-    span = {"since": "2023-11-14T22:14:30Z", "until": str(T0 + 120_000)}
-    found = schemas.LedgerAnswer.model_validate(await get(api, "/ledger", event="sale", **span))
-    assert [m.minute for m in found.events[0].partitions[0].minutes] == ["2023-11-14T22:14:00.000Z"]
-    assert found.totals.received == 1
-    assert schemas.LedgerAnswer.model_validate(await get(api, "/ledger", since="5m")).totals.received == 0
-    for params, code in (({"event": "walk"}, "unknown_event"), ({"since": "yesterday"}, "bad_parameter")):
-        answer = await api.get("/ledger", params=params)
-        assert schemas.Problem.model_validate_json(answer.content).error.code == code
-
-
-async def test_a_ledger_that_stays_unbalanced_says_so_everywhere(state: MemoryState, writers: list[KpiWriter]):
-    now_s = 0.0
-    await writers[0].write([sale(T0), sale(T0)])
-    store = MemoryStore()
-    topic = DOMAIN.events[0].contract.raw_topic
-    records = [LogRecord(offset, T0, None, b"") for offset in range(3)]
-    footer = describe(records, topic=topic, partition=0, topic_id="", start=0, following=3)
-    await store.put_if_absent(Chain(store, topic, 0).key(0), encode(records, footer))
-    await writers[0].write([sale(T0 + 60_000)])
-    observer = Observer(state, store, None)
-    watch = LedgerWatch(observer, [DOMAIN], clock=lambda: now_s)
-    transport = httpx.ASGITransport(build(ApiSettings(), [DOMAIN], state, observer, watch))
-    async with httpx.AsyncClient(transport=transport, base_url="http://api") as api:
-        await watch.look()
-        now_s = 61.0
-        await watch.look()
-        found = schemas.LedgerAnswer.model_validate(await get(api, "/ledger"))
-        [pipeline] = schemas.PipelinesAnswer.model_validate(await get(api, "/health/pipelines")).pipelines
-    text = "of 2023-11-14T22:13:00.000Z, 3 records are landed and 2 have an outcome"
-    assert (found.balanced, found.totals.balanced, found.totals.received) == (False, False, 4)
-    assert [p.problem for p in found.events[0].problems] == [
-        text,
-        text.replace("13:00", "14:00").replace("3 r", "0 r").replace("2 h", "1 h"),
-    ]
-    assert pipeline.problems == found.events[0].problems
-    assert text in str(watch.summary())
-
-
-async def test_pipelines_say_how_far_they_are(api: httpx.AsyncClient, writers: list[KpiWriter]):
-    await writers[0].write([sale(T0)])
-    [found] = schemas.PipelinesAnswer.model_validate(await get(api, "/health/pipelines")).pipelines
-    assert found.watermark == "2023-11-14T22:13:00.000Z"
-    assert found.lag_s is not None
-    assert [(p.next, p.watermark is None) for p in found.partitions] == [(1, False), (0, True)]
 
 
 async def test_the_live_page_needs_nothing_from_elsewhere(api: httpx.AsyncClient):
