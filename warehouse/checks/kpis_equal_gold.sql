@@ -1,14 +1,15 @@
 -- The day rows of both, to the cent: exact measures by their parts, distinct ones within three standard errors of the
--- lake's sketches (HLL, lg_k 14). Gold keeps days whose lines are dropped by now: they have no other side.
-with first_day as (
-    select min(day) as day from {{ ref('metrics_daily_kpis') }}
+-- lake's sketches (HLL, lg_k 14). Gold keeps days whose lines are dropped by now: they have no other side. What silver
+-- still has must be here, and without any line every day of gold is missing.
+with lines as (
+    select min(occurred_at) as first_at from {{ ref('stg_raw_transactions') }}
 ),
 
 gold as (
     select days.*
     from {{ ref('stg_gold_days') }} as days
-    cross join first_day
-    where days.day >= first_day.day
+    cross join lines
+    where lines.first_at is null or days.day >= cast(lines.first_at as date)
 ),
 
 both_sides as (

@@ -117,17 +117,21 @@ def router(catalogue: Catalogue, reader: Reader, ws_url: str, guards: Sequence[G
         selection = catalogue.select(
             domain=domain, event=event, metric=metric, window=window, by=_names(by), where=_where(where or [])
         )
+        after = _cursor(cursor)
         if selection.rolling:
             if from_ is not None or to is not None:
                 raise ApiError(422, "bad_at", "from and to are not for rolling windows", "use at")
-            at = _end_of(selection, cursor) if cursor and at is None else at
+            if after is not None and at is None:  # by now there may be a newer one than that of the page before
+                at = str(after.start_ms + selection.size_ms)
             start_ms, end_ms = await _rolling_span(selection, reader, at)
         else:
             if at is not None:
                 raise ApiError(422, "bad_at", "at is for rolling windows", "use from and to")
             start_ms, end_ms = _at_ms("from", from_, 0), _at_ms("to", to, _FOREVER_MS)
         question = fingerprint(selection, start_ms, end_ms)
-        after = _cursor(cursor, question)
+        if after is not None and after.question != question:
+            hint = "pass next_cursor with unchanged parameters"
+            raise ApiError(422, "bad_cursor", "this cursor is of another question", hint)
         reads = reader.kept(cursor) if cursor else None
         if reads is None:
             from_ms = start_ms if selection.rolling or after is None else max(start_ms, after.start_ms)
@@ -298,26 +302,13 @@ def _at_ms(name: str, text: str | None, default: int) -> int:
         raise ApiError(422, "bad_instant", f"{name} is {text!r}", hint) from None
 
 
-def _end_of(selection: Selection, cursor: str) -> str:
-    """Of the rolling window whose page it follows: by now there may be a newer one."""
-    return str(_read_cursor(cursor).start_ms + selection.size_ms)
-
-
-def _read_cursor(text: str) -> Cursor:
+def _cursor(text: str | None) -> Cursor | None:
+    if text is None:
+        return None
     try:
         return Cursor.read(text)
     except ValueError:
         raise ApiError(422, "bad_cursor", "this is no cursor", "pass next_cursor as it was answered") from None
-
-
-def _cursor(text: str | None, question: int) -> Cursor | None:
-    if text is None:
-        return None
-    cursor = _read_cursor(text)
-    if cursor.question != question:
-        hint = "pass next_cursor with unchanged parameters"
-        raise ApiError(422, "bad_cursor", "this cursor is of another question", hint)
-    return cursor
 
 
 def _answer(body: bytes) -> Response:

@@ -5,7 +5,6 @@ A check means here what it means to quality-worker's judge. *Source*: docs/specs
 
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from decimal import Decimal
 from functools import reduce
 from operator import and_
 from typing import Any, Literal, NamedTuple
@@ -18,7 +17,7 @@ from dataforge.contracts.model import Check, Contract, EventType, Expectation, Q
 from dataforge.quality.report import RULE
 
 from lake.schema import FAILED, quoted
-from lake.transforms.measure import field_column
+from lake.transforms.measure import field_column, plain
 
 _COMPARE: Mapping[str, Callable[[Column, Any], Column]] = {
     "minimum": lambda field, value: field >= value,
@@ -96,13 +95,8 @@ def _holds(value: Column, kind: Check, than: Any, contract: Contract, field: str
         return _matching(than)(value)
     exact = contract.fields[field].scale > 0
     if isinstance(than, Iterable):
-        return _COMPARE[kind](value, [_plain(one, exact) for one in sorted(than, key=repr)])
-    return _COMPARE[kind](value, _plain(than, exact))
-
-
-def _plain(value: Any, exact: bool) -> Any:
-    """A decimal is compared with a decimal: beside a double, Spark would make it one."""
-    return Decimal(repr(value)) if exact and isinstance(value, float) else value
+        return _COMPARE[kind](value, [plain(one, exact) for one in sorted(than, key=repr)])
+    return _COMPARE[kind](value, plain(than, exact))
 
 
 def _matching(pattern: re.Pattern[str]) -> Callable[[Column], Column]:

@@ -77,11 +77,11 @@ def _text(event: EventType, source: Dimension) -> Column:
 def holds(event: EventType, condition: Condition) -> Column:
     """A null or missing field fulfils no condition: so it is in SQL too."""
     value, exact = condition.value, event.contract.fields[condition.field].scale > 0
-    plain = tuple(_plain(v, exact) for v in value) if isinstance(value, tuple) else _plain(value, exact)
-    return _COMPARE[condition.op](field_column(condition.field), plain)
+    than = tuple(plain(v, exact) for v in value) if isinstance(value, tuple) else plain(value, exact)
+    return _COMPARE[condition.op](field_column(condition.field), than)
 
 
-def _plain(value: Any, exact: bool) -> Any:
+def plain(value: Any, exact: bool) -> Any:
     """A decimal is compared with a decimal: beside a double, Spark would make it one."""
     return Decimal(repr(value)) if exact and isinstance(value, float) else value
 

@@ -125,9 +125,10 @@ class MemoryState:
     ) -> PartitionRead:
         p = self._at(name, partition)
         windows = {}
-        ends = [size + start for _, size, start in map(split_window_key, p.windows)]
-        if most is not None and sum(start_ms + size_ms <= end < end_ms + size_ms for end in ends) > most:
-            raise TooMany(f"{name}/{partition}: more than {most} windows end in that span")
+        if most is not None:
+            ends = [size + start for _, size, start in map(split_window_key, p.windows)]
+            if sum(start_ms + size_ms <= end < end_ms + size_ms for end in ends) > most:
+                raise TooMany(f"{name}/{partition}: more than {most} windows end in that span")
         for key, rows in p.windows.items():
             own, size, start = split_window_key(key)
             if (own, size) == (table, size_ms) and start_ms <= start < end_ms:
