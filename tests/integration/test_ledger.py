@@ -36,7 +36,7 @@ pytestmark = [pytest.mark.integration, pytest.mark.slow, pytest.mark.timeout(900
 
 COMMAND = [sys.executable, "-c", "from devstack.cli import app; app()"]
 RETAIL = repo_root() / "domains" / "retail"
-EVENTS, SAMPLE = 12_000, 60
+EVENTS, PASSES, SAMPLE = 6_000, (1, 2), 60
 NAME = TOPIC.removeprefix("raw.")
 
 
@@ -55,21 +55,38 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def reach(folder: Path) -> Iterator[Endpoints]:
-    """A stack with a replay through it, faults of every kind; verified once while that was flowing."""
+    """A stack with two replays through it, one after the other, so that a chain has more objects than its last one.
+
+    Faults of every kind; verified once while the first was flowing.
+    """
     with Stack.start(folder, [str(RETAIL)], env={"DATAFORGE_REJECT_LIMITS": "off"}, tied=True, timeout_s=300) as stack:
         reach = stack.endpoints()
         with ThreadPoolExecutor(1) as beside:
-            replay = beside.submit(
-                dataforge, folder, "replay", "--events", str(EVENTS), "--rate", "3000", "--duplicates", "2%",
-                "--late", "2%", "--out-of-order", "2%", "--malformed", "2%", "--manifest", str(folder / "sent.parquet"),
-            )  # fmt: skip
+            first = beside.submit(replay, folder, PASSES[0])
             flowing = verified(reach)
-            replay.result()
+            first.result()
         assert_clean(flowing)
-        with Api(reach.api_url, reach.api_token) as api:
-            landing = Landing(servers_of(reach).bucket, TOPIC)
-            asyncio.run(through(reach.kafka, TOPIC, landing, api, stalled_s=120))
+        all_through(reach)
+        replay(folder, PASSES[1])
+        all_through(reach)
         yield reach
+
+
+def replay(folder: Path, number: int) -> None:
+    dataforge(
+        folder, "replay", "--events", str(EVENTS), "--pass", str(number), "--rate", "3000", "--duplicates", "2%",
+        "--late", "2%", "--out-of-order", "2%", "--malformed", "2%", "--manifest", str(manifest(folder, number)),
+    )  # fmt: skip
+
+
+def manifest(folder: Path, number: int) -> Path:
+    return folder / f"sent-{number}.parquet"
+
+
+def all_through(reach: Endpoints) -> None:
+    with Api(reach.api_url, reach.api_token) as api:
+        landing = Landing(servers_of(reach).bucket, TOPIC)
+        asyncio.run(through(reach.kafka, TOPIC, landing, api, stalled_s=120))
 
 
 def verified(reach: Endpoints) -> Report:
@@ -85,7 +102,8 @@ def assert_clean(report: Report) -> None:
 def expected(reach: Endpoints, folder: Path) -> pa.Table:
     """*Shape*: partition, offset, verdict, reason, outcome (null where not valid), watermark, event_ms."""
     with duckdb.connect() as db:
-        load(db, asyncio.run(read_raw(reach.kafka, TOPIC)), pq.read_table(folder / "sent.parquet"))
+        sent = pa.concat_tables([pq.read_table(manifest(folder, number)) for number in PASSES])
+        load(db, asyncio.run(read_raw(reach.kafka, TOPIC)), sent)
         decide(db, retail.LATENESS_MS)
         return db.execute("FROM expected").to_arrow_table()
 
@@ -175,8 +193,8 @@ def test_an_object_that_is_gone_or_changed_is_named(reach: Endpoints):
         [domain] = domains_of([str(RETAIL)], "retail")
         async with bucket(reach) as s3:
             listed = await s3.list_objects_v2(Bucket=reach.s3_bucket, Prefix=f"landing/{TOPIC}/0/")
-            keys = [entry["Key"] for entry in listed["Contents"] if entry["Key"].endswith(".parquet")]
-            key = keys[len(keys) // 2]
+            *keys, _ = [entry["Key"] for entry in listed["Contents"] if entry["Key"].endswith(".parquet")]
+            key = keys[len(keys) // 2]  # without its last object a chain is only shorter, and its records on their way
             whole = await (await s3.get_object(Bucket=reach.s3_bucket, Key=key))["Body"].read()
             start = int(key[-28:-8])
             try:
