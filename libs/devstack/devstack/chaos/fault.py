@@ -9,8 +9,9 @@ A fault object is drawn once, with everything random about it decided, and lives
     fault.evidence                 # what shows that it took effect, for the report
 """
 
+import asyncio
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
 Evidence = dict[str, Any]
 """Plain JSON values."""
+_LOOKS, _LOOK_S = 200, 0.1
 
 
 class NotInForce(StackError):
@@ -71,6 +73,14 @@ class FinalFault(Fault, Protocol):
     async def check(self, stage: Stage) -> list[str]:
         """What is wrong afterwards, in words; empty where the platform did as it must."""
         ...
+
+
+async def until_met(met: Callable[[], Awaitable[object]]) -> None:
+    """Until a fault has met work, twenty seconds at most: beside another fault there may be none for a while."""
+    for _ in range(_LOOKS):
+        if await met():
+            return
+        await asyncio.sleep(_LOOK_S)
 
 
 def _always() -> str | None:

@@ -2,9 +2,10 @@
 
 import asyncio
 import random
+from pathlib import Path
 
 from devstack.chaos.disk import Ballast
-from devstack.chaos.fault import Evidence, NotInForce, Stage
+from devstack.chaos.fault import Evidence, NotInForce, Stage, until_met
 
 _NO_SPACE = b"No space left on device"
 
@@ -32,10 +33,23 @@ class DiskFull:
         before, self._log_before = self._log_before, None
         if before is None:
             return
-        Ballast(stage.stack.paths).drop()
-        with stage.stack.paths.log(self.victim).open("rb") as log:
-            log.seek(before)
-            self.evidence["effects"] = self.evidence["refused_for_want_of_space"] = log.read().count(_NO_SPACE)
+        log = stage.stack.paths.log(self.victim)
+
+        async def refused() -> int:
+            return await asyncio.to_thread(_refused, log, before)
+
+        try:
+            if "free_bytes" in self.evidence:
+                await until_met(refused)
+        finally:
+            Ballast(stage.stack.paths).drop()
+        self.evidence["effects"] = self.evidence["refused_for_want_of_space"] = await refused()
+
+
+def _refused(log: Path, start: int) -> int:
+    with log.open("rb") as said:
+        said.seek(start)
+        return said.read().count(_NO_SPACE)
 
 
 def draw(chosen: random.Random) -> DiskFull:

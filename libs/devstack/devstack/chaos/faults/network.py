@@ -1,14 +1,11 @@
 """Faults of the network and of the object store, brought about in the proxies between services and servers."""
 
-import asyncio
 import random
 
-from devstack.chaos.fault import Evidence, NotInForce, Stage
-from devstack.chaos.proxies import Proxy
+from devstack.chaos.fault import Evidence, NotInForce, Stage, until_met
 from devstack.chaos.proxy.conditions import Answer, BlackHole, Condition, Cut, Delay, Refuse, Throttle
 
 _PROGRAMS = {"kafka": "kafka", "valkey": "valkey", "s3": "s3proxy"}
-_LOOKS, _LOOK_S = 200, 0.1
 
 
 class Dropped:
@@ -50,18 +47,10 @@ class Disturbed:
         proxy, cut = stage.proxies[self._proxy], self.evidence.get("connections", 0)
         try:
             if not cut:
-                await _met(proxy, number)
+                await until_met(lambda: proxy.look(number))
         finally:
             effects = await proxy.lift(number)
             self.evidence |= effects | {"effects": sum(effects.values()) + cut}
-
-
-async def _met(proxy: Proxy, number: int) -> None:
-    """Until there was traffic that the condition met: beside another fault there may be none for seconds."""
-    for _ in range(_LOOKS):
-        if await proxy.look(number):
-            return
-        await asyncio.sleep(_LOOK_S)
 
 
 def draw_drop(chosen: random.Random) -> Dropped:
