@@ -14,8 +14,12 @@ SUFFIX = ".parquet"
 _NAME = re.compile(r"(\d{20})\.parquet")
 _LISTED_AT_ONCE = 1_000
 """Keys of one page of a listing. Beyond it a chain is searched, not walked."""
-_NEAR = (1_000, 10_000, 100_000)
-"""So many offsets before `near` a listing begins; if it finds nothing, the next: a few names are listed, not all."""
+_BLOCKS = (1_000, 10_000, 100_000)
+"""Starts that differ in their last three to five digits have names with one prefix, and are listed by it: a store that
+keeps its objects in files looks at all that a prefix holds, wherever the listing is to begin.
+"""
+_FOLLOWED = 4
+"""So many objects after the one that was found are looked for by their names, one by one."""
 _SMALL_BYTES = 64 * 1024
 """Up to here a thread costs more than it saves the loop."""
 
@@ -49,7 +53,11 @@ class Chain:
 
     async def starts(self, above: int = -1) -> AsyncIterator[int]:
         """The starts of the chain's objects, those greater than `above`, in order."""
-        async for key in self._store.list(self.prefix, "" if above < 0 else self.key(above)):
+        async for start in self._named(self.prefix, "" if above < 0 else self.key(above)):
+            yield start
+
+    async def _named(self, prefix: str, start_after: str = "") -> AsyncIterator[int]:
+        async for key in self._store.list(prefix, start_after):
             if found := _NAME.fullmatch(key.removeprefix(self.prefix)):
                 yield int(found[1])
 
@@ -62,28 +70,53 @@ class Chain:
             raise Fatal(f"{key}: its footer is larger than it says")
         return found
 
-    async def end(self, near: int = 0) -> ChainEnd:
-        """Found by listing, never remembered: whoever wrote last decides.
+    async def end(self, near: int | None = None) -> ChainEnd:
+        """Found in the store, never remembered: whoever wrote last decides.
 
         `near`: an offset that it may be a little before, such as the log's end. It is found sooner there, and wherever
         else it is too.
         """
-        last = await self._last_start(near)
+        close = None if near is None else await self._last_near(near)
+        if close is not None and (end := await self._end_after(close)) is not None:
+            return end
+        last = await self._last_above(-1 if close is None else close, None)
         if last is None:
             return ChainEnd()
         footer = await self.footer(self.key(last))
         return ChainEnd(footer.next, footer)
 
+    async def _end_after(self, start: int) -> ChainEnd | None:
+        """The chain's end, where few objects follow this one: each has the name that the one before it says."""
+        footer = await self.footer(self.key(start))
+        for _ in range(_FOLLOWED):
+            try:
+                footer = await self.footer(self.key(footer.next))
+            except KeyError:
+                return ChainEnd(footer.next, footer)
+        return None
+
     async def start_of(self, offset: int) -> int | None:
         """Where the object starts that holds `offset`, or is the last before it; None where there is none."""
-        return await self._last_start(offset, offset)
+        close = await self._last_near(offset)
+        return await self._last_above(-1, offset) if close is None else close
 
-    async def _last_start(self, near: int, limit: int | None = None) -> int | None:
-        """The greatest start; with a limit, the greatest not beyond it. Looked for right before `near` first."""
-        for above in (near - back for back in _NEAR if near > back):
-            if (last := await self._last_above(above, limit)) is not None:
-                return last
-        return await self._last_above(-1, limit)
+    async def _last_near(self, offset: int) -> int | None:
+        """The greatest start not beyond `offset`, where that is not far before it."""
+        for size in _BLOCKS:
+            for block in (offset // size, offset // size - 1):
+                last = await self._last_in(block, size, offset) if block >= 0 else None
+                if last is not None:
+                    return last
+        return None
+
+    async def _last_in(self, block: int, size: int, limit: int) -> int | None:
+        """The greatest start not beyond the limit of those whose names share the block's digits."""
+        last = None
+        async for start in self._named(self.key(block * size)[: len(self.prefix) + 20 - len(str(size)) + 1]):
+            if start > limit:
+                break
+            last = start
+        return last
 
     async def _last_above(self, above: int, limit: int | None) -> int | None:
         last, listed = None, 0

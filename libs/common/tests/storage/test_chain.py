@@ -1,5 +1,6 @@
 """The chain: its end is found however long it is, it reads as one log, and what is wrong with it has a name."""
 
+from collections.abc import AsyncIterator
 from itertools import pairwise
 
 import msgspec
@@ -67,7 +68,7 @@ async def put_long(store: MemoryStore, nexts: list[int]) -> Chain:
     return chain
 
 
-LOOKS = 3 + 1 + 2 * 52 + 1
+LOOKS = 6 + 1 + 2 * 52 + 1
 """Near where it is asked for, from the beginning, by halves, and the reading."""
 
 
@@ -82,6 +83,30 @@ async def test_the_end_of_a_long_chain_is_searched_not_walked_to(
         near = data.draw(st.integers(0, 6_000).map(lambda n: nexts[-1] + n) | st.integers(0, 1 << 51))
         assert (await chain.end(near)).next == nexts[-1]
     assert store.lists <= LOOKS
+
+
+async def test_an_end_that_is_far_from_where_it_is_asked_for_is_found() -> None:
+    chain = await put_long(MemoryStore(), list(range(5, 100_000, 700)))
+    for near in (0, 3, 4, 5, 699, 1_500, 9_999, 10_004, 50_000, 99_304, 99_305, 10**12):
+        assert (await chain.end(near)).next == 99_405
+        assert await chain.start_of(near) == max(s for s in [0, *range(5, 99_305, 700)] if s <= near)
+
+
+async def test_of_a_folder_of_objects_few_names_are_looked_at() -> None:
+    class Looking(MemoryStore):
+        names = 0
+
+        async def list(self, prefix: str, start_after: str = "") -> AsyncIterator[str]:
+            async for key in super().list(prefix):
+                self.names += 1
+                if key > start_after:
+                    yield key
+
+    store = Looking()
+    chain = await put_long(store, list(range(200, 100_000, 200)))
+    assert (await chain.end(99_900)).next == 99_800
+    assert await chain.start_of(55_555) == 55_400
+    assert store.names < 20
 
 
 async def test_an_end_near_the_logs_is_found_at_once() -> None:
