@@ -19,7 +19,7 @@ _PROPERTIES = {
     "write.merge.mode": "merge-on-read",
     "write.merge.isolation-level": "serializable",
     "write.metadata.delete-after-commit.enabled": "true",
-    "write.metadata.previous-versions-max": "50",
+    "write.metadata.previous-versions-max": "240",  # an hour of the stream's commits: who reads for longer loses his
 }
 _DISTRIBUTION = "write.distribution-mode"
 

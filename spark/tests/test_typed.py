@@ -11,7 +11,7 @@ from pyspark.sql import functions as F
 from dataforge.contracts.model import Domain
 
 from lake.schema import column_of, event_columns, silver_columns
-from lake.transforms.enrich import enriched, whole_keys
+from lake.transforms.enrich import enriched
 from lake.transforms.first import earliest
 from lake.transforms.typed import decoder, typed
 from orders import CATEGORIES, Sent, drawn
@@ -120,8 +120,3 @@ def test_of_one_id_the_earliest_stays(spark: SparkSession, domain: Domain):
             expected.setdefault(one.event["order"], one)
     assert len(expected) < sum(one.valid for one in sent)
     assert found == {id_: (one.partition, one.offset) for id_, one in expected.items()}
-
-
-@pytest.mark.parametrize(("keys", "expected"), [(["7", "007", "x", "-3"], {"7": "007", "-3": "-3"}), ([], {})])
-def test_keys_of_a_lookup_of_integers_are_numbers(keys: list[str], expected: dict[str, str]):
-    assert whole_keys({key: key for key in keys}) == expected

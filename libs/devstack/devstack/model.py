@@ -1,7 +1,7 @@
 """What should run, and what does: the two files a stack is steered and observed by."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -97,6 +97,15 @@ class Endpoints(msgspec.Struct, frozen=True):
         }
         return {name: value for name, value in named.items() if value} | {"DATAFORGE_DOMAINS": os.pathsep.join(domains)}
 
+    def without_other_accounts(self, env: Mapping[str, str]) -> dict[str, str]:
+        """With an object store of the stack's own, nothing of the user's cloud account is handed on: a profile or a
+        session token would go before that store's keys.
+        """
+        if not self.s3_endpoint:
+            return dict(env)
+        kept = {name: value for name, value in env.items() if not name.startswith("AWS_")}
+        return kept | {"AWS_EC2_METADATA_DISABLED": "true"}
+
 
 class Running(msgspec.Struct):
     """One program of a running stack."""
@@ -165,6 +174,12 @@ def write(path: Path, value: Wanted | State) -> None:
 
 def read_wanted(path: Path) -> Wanted | None:
     return msgspec.json.decode(path.read_bytes(), type=Wanted) if path.exists() else None
+
+
+def read_running(path: Path) -> State | None:
+    """The state of a stack that runs; None where none does."""
+    state = read_state(path)
+    return state if state is not None and state.alive() else None
 
 
 def read_state(path: Path) -> State | None:

@@ -93,8 +93,7 @@ def servers(
 def services(
     wanted: Wanted, paths: StackPaths, ports: Mapping[str, int], reach: Endpoints, env: Mapping[str, str]
 ) -> list[Program]:
-    if reach.s3_endpoint:  # a profile or session token of the user's cloud account would break our own store's keys
-        env = {k: v for k, v in env.items() if not k.startswith("AWS_")} | {"AWS_EC2_METADATA_DISABLED": "true"}
+    env = reach.without_other_accounts(env)
     common = {**env, **_LOOPBACK, **reach.service_env(wanted.domains), **wanted.env, "PYTHONUNBUFFERED": "1"}
     common.setdefault("DATAFORGE_LAKE_CATALOG", str(lake_catalog(paths)))
     common["DATAFORGE_DOMAIN_CONTENT"] = str(wanted.domain_content)  # read by nobody: a change of it is a restart

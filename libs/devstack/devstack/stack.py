@@ -21,7 +21,18 @@ from devstack.domains import content
 from devstack.errors import StackError
 from devstack.jars import Progress, class_path, lock_of
 from devstack.lake import jobs as lake
-from devstack.model import SERVERS, SERVICES, Endpoints, ServiceSpec, State, Wanted, read_state, read_wanted, write
+from devstack.model import (
+    SERVERS,
+    SERVICES,
+    Endpoints,
+    ServiceSpec,
+    State,
+    Wanted,
+    read_running,
+    read_state,
+    read_wanted,
+    write,
+)
 from devstack.paths import StackPaths
 from devstack.processes import ProcessId, end_groups, spawn
 from devstack.program import last_words
@@ -31,6 +42,7 @@ _POLL_S = 0.05
 _CRASH_LOOP = 4
 _REFUSED_S = 10.0
 """An error of the supervisor's that stands for so long will not pass by itself."""
+_SEEN_S = 30.0
 _STOP_S = 60.0
 
 OnState = Callable[[State], None]
@@ -39,9 +51,10 @@ OnState = Callable[[State], None]
 class Stack:
     """A running stack. *Guarantees*: `stop` leaves no process behind, whatever happened to the supervisor."""
 
-    def __init__(self, paths: StackPaths, child: subprocess.Popen[bytes] | None = None) -> None:
+    def __init__(self, paths: StackPaths) -> None:
         self.paths = paths
-        self._child = child
+        self._child: subprocess.Popen[bytes] | None = None
+        """The supervisor, where this object has started it."""
 
     @classmethod
     def start(
@@ -82,15 +95,15 @@ class Stack:
             usual_ports=usual_ports,
             kafka_proxy=kafka_proxy,
         )
-        with _one_start_at_a_time(paths.data / "up.lock"):
-            revision = _write_wanted(paths, asked)
-            state = read_state(paths.state)
-            running = state is not None and state.alive()
-            stack = cls(paths, None if running else _launch(paths, tied=tied))
+        stack = cls(paths)
         try:
+            with _one_start_at_a_time(paths.data / "up.lock"):
+                revision = _write_wanted(paths, asked)
+                if read_running(paths.state) is None:
+                    stack._launch(tied=tied)
             stack.wait_ready(revision, timeout_s=timeout_s, on_state=on_state)
         except BaseException:
-            if not running:
+            if stack._child is not None:
                 stack.stop()
             raise
         return stack
@@ -99,10 +112,21 @@ class Stack:
     def attach(cls, data_dir: Path) -> Self:
         """*Raises* `StackError` where none runs."""
         stack = cls(StackPaths(Path(data_dir).absolute()))
-        state = read_state(stack.paths.state)
-        if state is None or not state.alive():
+        if read_running(stack.paths.state) is None:
             raise StackError(f"no stack runs on {stack.paths.data}: `dataforge up` starts one")
         return stack
+
+    def _launch(self, *, tied: bool) -> None:
+        """Start a supervisor, and wait until the state tells of it: that is where the next start looks for one."""
+        command, log = [sys.executable, "-m", "devstack.supervisor", str(self.paths.data)], self.paths.log("supervisor")
+        child = spawn(command, env=inherited(), cwd=self.paths.data, log=log, dies_with_parent=tied)
+        self._child = child
+
+        def seen() -> bool:
+            state = read_running(self.paths.state)
+            return state is not None and state.supervisor is not None and state.supervisor.pid == child.pid
+
+        _wait(lambda: child.poll() is not None or seen(), _SEEN_S)
 
     def state(self) -> State:
         """*Raises* `StackError` where no stack ever ran here."""
@@ -142,9 +166,8 @@ class Stack:
         """Wait until everything of this revision answers. *Raises* `StackError` with the culprit's last words."""
         deadline, refused_s = time.monotonic() + timeout_s, 0.0
         while True:
-            state = read_state(self.paths.state)
-            current = state is not None and state.alive()
-            if state is not None and current:
+            state = read_running(self.paths.state)
+            if state is not None:
                 if on_state:
                     on_state(state)
                 if state.revision == revision and state.phase == "ready":
@@ -195,12 +218,6 @@ class Stack:
 
     def __exit__(self, *_: object) -> None:
         self.stop()
-
-
-def _launch(paths: StackPaths, *, tied: bool) -> subprocess.Popen[bytes]:
-    command = [sys.executable, "-m", "devstack.supervisor", str(paths.data)]
-    log = paths.log("supervisor")
-    return spawn(command, env=inherited(), cwd=paths.data, log=log, dies_with_parent=tied)
 
 
 def _write_wanted(paths: StackPaths, asked: Wanted) -> int:

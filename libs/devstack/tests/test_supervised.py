@@ -6,6 +6,7 @@ import stat
 import subprocess
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +40,16 @@ def test_a_second_start_finds_the_first(stack: Stack, tmp_path: Path):
     again = start(tmp_path)
     assert again.state() == before
     assert Stack.attach(tmp_path).pid("worker") == before.program("worker").pid
+
+
+def test_two_starts_at_the_same_time_are_one_stack(tmp_path: Path, watch: Any):
+    left_behind, _ = watch
+    with ThreadPoolExecutor(2) as threads:  # which live as long as what they started is to live
+        one, two = threads.map(lambda _: start(tmp_path), range(2))
+        assert one.state() == two.state()
+        assert len(left_behind(tmp_path)) == 3
+        assert one.stop()
+    assert left_behind(tmp_path) == []
 
 
 def test_stop_is_graceful_and_leaves_nothing(tmp_path: Path, watch: Any):

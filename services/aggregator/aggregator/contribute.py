@@ -90,7 +90,7 @@ class _Writer:
         lookup: Mapping[Any, str] = dimension.lookup or {}
         raw, kind = self.raw(dimension.field), self.event.contract.fields[dimension.field].type
         if kind == "integer":
-            lookup = {int(k): v for k, v in lookup.items() if k.lstrip("-").isdigit()}
+            lookup = {int(k): v for k, v in lookup.items()}
         elif kind != "string":
             raw = f"str({raw})"
         return self.local(f"lookup {name}", f"{self.constant(lookup)}.get({raw})")

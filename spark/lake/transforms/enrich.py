@@ -18,17 +18,11 @@ def enriched(rows: DataFrame, event: EventType) -> DataFrame:
     for dimension in event.dimensions.values():
         if dimension.lookup is None:
             continue
-        whole = event.contract.fields[dimension.field].type == "integer"
-        labels = _labels(rows, whole_keys(dimension.lookup) if whole else dimension.lookup)
+        labels = _labels(rows, dimension.lookup)
         key = F.col(quoted(column_of(dimension.field))).cast("string")
         rows = rows.join(F.broadcast(labels), key == F.col(_KEY), "left").drop(_KEY)
         rows = rows.withColumnRenamed(_LABEL, dimension_column(dimension.name))
     return rows
-
-
-def whole_keys(lookup: Mapping[str, str]) -> dict[str, str]:
-    """As the live numbers read a lookup of an integer: its keys are numbers, so `007` is 7; others match nothing."""
-    return {str(int(key)): label for key, label in lookup.items() if key.lstrip("-").isdigit()}
 
 
 def _labels(rows: DataFrame, lookup: Mapping[str, str]) -> DataFrame:

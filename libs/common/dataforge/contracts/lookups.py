@@ -1,6 +1,7 @@
 """Reads `lookups.yaml`: reference tables that give a field's value a label."""
 
 import importlib.util
+import re
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from itertools import pairwise
 from pathlib import Path
@@ -20,6 +21,7 @@ Lookups = Mapping[str, Mapping[str, Mapping[str, str]]]
 """lookup name -> column -> str(key) -> str(value); the key column maps to itself."""
 
 _PACKAGE = "package:"
+_INTEGER = re.compile(r"-?[0-9]+")
 
 
 class LookupSource(NamedTuple):
@@ -35,6 +37,11 @@ class LookupSource(NamedTuple):
 def read_lookups(folder: Path, problems: Problems) -> dict[str, dict[str, dict[str, str]]]:
     found = _sources(folder, problems, whole=False)
     return {name: _columns(source.table, source.key, source.columns, source.section) for name, source in found}
+
+
+def whole_keys(table: Mapping[str, str]) -> dict[str, str]:
+    """A column as a field of integers reads it: `007` is 7, and what is no integer matches nothing."""
+    return {str(int(key)): value for key, value in table.items() if _INTEGER.fullmatch(key)}
 
 
 def lookup_sources(folder: Path) -> dict[str, LookupSource]:

@@ -7,7 +7,7 @@ from typing import Any, Literal, cast
 
 from dataforge.contracts.contract import ContractFile
 from dataforge.contracts.document import Node, Section, read_document
-from dataforge.contracts.lookups import Lookups
+from dataforge.contracts.lookups import Lookups, whole_keys
 from dataforge.contracts.model import Condition, Dimension, Measure, MeasureKind, Metric, Rolling
 from dataforge.contracts.names import NAME_RULE, duration_ms, is_name
 from dataforge.contracts.problems import Problems, suggestion
@@ -87,9 +87,11 @@ class _Reader:
                 section.problem(f"{section.what}: {source!r} is an object or array; a label is a single value")
             if self.contracts[event].is_date_time(str(source)):
                 section.problem(f"{section.what}: {source!r} is the event time; windows are by time, labels are not")
-            if lookup and self.contracts[event].fields[str(source)].type not in ("string", "integer"):
+            kind = self.contracts[event].fields[str(source)].type
+            if lookup and kind not in ("string", "integer"):
                 section.problem(f"{section.what}: a lookup needs a string or an integer, and {source!r} is neither")
-            self.dimensions[event][name] = Dimension(name, str(source), table)
+            labels = whole_keys(table) if table is not None and kind == "integer" else table
+            self.dimensions[event][name] = Dimension(name, str(source), labels)
 
     def _lookup(self, path: str, section: Section) -> Mapping[str, str] | None:
         name, _, column = path.partition(".")

@@ -50,7 +50,7 @@ class Dimension:
     name: str
     field: str
     lookup: Mapping[str, str] | None = dataclasses.field(default=None, hash=False, compare=False)
-    """str(field value) -> label. None: the field's own value is the label."""
+    """str(field value) -> label, of every value that an event can have. None: the field's own value is the label."""
 
 
 @dataclass(frozen=True, slots=True)

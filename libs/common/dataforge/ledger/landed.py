@@ -1,12 +1,8 @@
 """How many rows of each minute are landed, by the footers of a chain: objects never change, so each is read once."""
 
 import asyncio
-from array import array
-from bisect import bisect_right
 from collections import Counter
-from collections.abc import Sequence
 
-from dataforge.errors import Fatal
 from dataforge.ledger.balance import MINUTE_MS, Landed
 from dataforge.storage.chain import Chain
 from dataforge.storage.landing_file import Footer
@@ -14,10 +10,11 @@ from dataforge.storage.landing_file import Footer
 _AT_ONCE = 8
 _READ_BACK = 512
 """Older footers read by one refresh: a long chain becomes known step by step, newest minutes first."""
+_NEVER_MS = 2**53
 
 
 class LandedMinutes:
-    """One partition's chain. Memory: 8 bytes an object and a number a minute."""
+    """One partition's chain, from its end back as far as somebody asks. Memory: a number a minute."""
 
     def __init__(self, chain: Chain, *, read_back: int = _READ_BACK) -> None:
         self.chain = chain
@@ -27,82 +24,84 @@ class LandedMinutes:
         self._forget()
 
     def _forget(self) -> None:
-        self._starts = array("q")
-        self._low = 0
-        """Of `_starts` from here on the footers were read."""
         self._minutes: Counter[int] = Counter()
-        self._oldest_ms: int | None = None
         self._last: Footer | None = None
+        self._first = self._objects = 0
+        """Where the oldest object starts whose footer was read, and how many were."""
+        self._oldest_ms = 0
+        self._whole = False
+        """Nothing lies before `_first`."""
 
-    def key_of(self, offset: int) -> str | None:
-        """Key of the object that holds this offset; None where it is not landed, as of the last refresh."""
-        if self._last is None or offset >= self._last.next:
+    async def key_of(self, offset: int) -> str | None:
+        """Key of the object that holds this offset; None where it is not landed yet.
+
+        *Raises* as `refresh` does.
+        """
+        if offset >= (await self.refresh(_NEVER_MS)).next:
             return None
-        at = bisect_right(self._starts, offset)
-        return self.chain.key(self._starts[at - 1]) if at else None
+        start = await self.chain.start_of(offset)
+        return None if start is None else self.chain.key(start)
 
-    @property
-    def starts(self) -> Sequence[int]:
-        """Where its objects start, as of the last refresh."""
-        return self._starts
-
-    async def refresh(self, from_ms: int) -> Landed:
+    async def refresh(self, from_ms: int = _NEVER_MS) -> Landed:
         """What is landed now; rows of minutes before `from_ms` are of no interest.
 
         *Raises* `Transient` where the store is away, `Fatal` where something else lies in the chain's place.
         """
         async with self._refreshing:
-            return await self._refresh(from_ms)
+            last = await self._go_on()
+            if last is None:
+                return Landed()
+            if not self._whole and self._oldest_ms >= from_ms:
+                await self._go_back(last)
+            whole_from = 0 if self._whole else self._oldest_ms + MINUTE_MS
+            return Landed(last.next, last.fp.timestamp, dict(self._minutes), whole_from)
 
-    async def _refresh(self, from_ms: int) -> Landed:
-        last = self._starts[-1] if self._starts else -1
-        # From the last known one on: where that is gone, the chain was moved away and begun anew.
-        found = [start async for start in self.chain.starts(last - 1 if last >= 0 else -1)]
-        if last >= 0 and (not found or found[0] != last):
+    async def _go_on(self) -> Footer | None:
+        """Read what was landed since. Returns the last footer; None where the chain has none."""
+        if self._last is not None:
+            # From the last known one on: where that is gone, the chain was moved away and begun anew.
+            there, *new = [start async for start in self.chain.starts(self._last.start - 1)] or [-1]
+            footers = await self._footers(new) if there == self._last.start else None
+            if footers is not None and all(footer.topic_id == self._last.topic_id for footer in footers):
+                self._add(footers)
+                self._last = [self._last, *footers][-1]
+                return self._last
             self._forget()
-            return await self._refresh(from_ms)
-        await self._append(found[1:] if last >= 0 else found)
-        await self._go_back(from_ms)
-        if self._last is None:
-            return Landed()
-        whole_from = (self._oldest_ms or 0) + MINUTE_MS if self._low else 0
-        return Landed(self._last.next, self._last.fp.timestamp, dict(self._minutes), whole_from)
+        end = await self.chain.end()
+        if end.footer is not None:
+            self._last, self._first, self._whole = end.footer, end.footer.start, end.footer.start == 0
+            self._oldest_ms = min(end.footer.minutes)
+            self._add([end.footer])
+        return self._last
 
-    async def _append(self, starts: list[int]) -> None:
-        if not starts:
-            return
-        first_time = not self._starts
-        footers = await self._footers(starts[-1:] if first_time else starts)
-        if self._last is not None and footers[-1].topic_id != self._last.topic_id:
-            self._forget()  # the topic was replaced, and its chain with it
-            return
-        self._starts.extend(starts)
-        self._low = len(starts) - 1 if first_time else self._low
-        self._add(footers)
-        self._last = footers[-1]
-
-    async def _go_back(self, from_ms: int) -> None:
-        low = max(0, self._low - self._read_back)
-        if low == self._low or self._oldest_ms is None or self._oldest_ms < from_ms:
-            return
-        self._add(await self._footers(list(self._starts[low : self._low])))
-        self._low = low
+    async def _go_back(self, last: Footer) -> None:
+        """Read the newest of what is older than all that was read."""
+        offsets = max(1, (last.next - self._first) // self._objects) * self._read_back
+        older: list[int] = []
+        while not older and not self._whole:
+            above = max(self._first - offsets, 0) - 1
+            async for start in self.chain.starts(above):
+                if start >= self._first:
+                    break
+                older.append(start)
+            self._whole = above < 0 and len(older) <= self._read_back
+            offsets *= 2
+        if older:
+            older = older[-self._read_back :]
+            self._add(await self._footers(older))
+            self._first = older[0]
 
     def _add(self, footers: list[Footer]) -> None:
+        self._objects += len(footers)
         for footer in footers:
             self._minutes.update(footer.minutes)
-        oldest = min(min(footer.minutes) for footer in footers)
-        self._oldest_ms = oldest if self._oldest_ms is None else min(oldest, self._oldest_ms)
+            self._oldest_ms = min(self._oldest_ms, *footer.minutes)
 
     async def _footers(self, starts: list[int]) -> list[Footer]:
         slots = asyncio.Semaphore(_AT_ONCE)
 
         async def one(start: int) -> Footer:
-            key = self.chain.key(start)
             async with slots:
-                try:
-                    return await self.chain.footer(key)
-                except KeyError as error:
-                    raise Fatal(f"{key} was listed and is not there: objects of a chain are never removed") from error
+                return await self.chain.listed(start)
 
         return list(await asyncio.gather(*map(one, starts)))

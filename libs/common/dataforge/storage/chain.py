@@ -70,6 +70,14 @@ class Chain:
             raise Fatal(f"{key}: its footer is larger than it says")
         return found
 
+    async def listed(self, start: int) -> Footer:
+        """The footer of an object that a listing named. *Raises* `Fatal` where it is gone, or no landing object."""
+        key = self.key(start)
+        try:
+            return await self.footer(key)
+        except KeyError as error:
+            raise Fatal(f"{key} was listed and is not there: objects of a chain must never be removed") from error
+
     async def end(self, near: int | None = None) -> ChainEnd:
         """Found in the store, never remembered: whoever wrote last decides.
 
@@ -82,12 +90,12 @@ class Chain:
         last = await self._last_above(-1 if close is None else close, None)
         if last is None:
             return ChainEnd()
-        footer = await self.footer(self.key(last))
+        footer = await self.listed(last)
         return ChainEnd(footer.next, footer)
 
     async def _end_after(self, start: int) -> ChainEnd | None:
         """The chain's end, where few objects follow this one: each has the name that the one before it says."""
-        footer = await self.footer(self.key(start))
+        footer = await self.listed(start)
         for _ in range(_FOLLOWED):
             try:
                 footer = await self.footer(self.key(footer.next))

@@ -67,6 +67,12 @@ def test_a_whole_folder(tmp_path: Path) -> None:
     assert event.dimensions["category"].lookup == {"A1": "tea", "007": "coffee"}
 
 
+def test_a_field_of_integers_reads_the_keys_of_a_lookup_as_numbers(tmp_path: Path) -> None:
+    metrics = METRICS.replace("{field: sku, lookup", "{field: pieces, lookup")
+    event = load_domain(write_shop(tmp_path, metrics__yaml=metrics)).event("order")
+    assert event.dimensions["category"].lookup == {"7": "coffee"}
+
+
 def test_what_the_lake_expects_is_read_and_changes_no_fingerprint(tmp_path: Path) -> None:
     plain = load_domain(write_shop(tmp_path / "a"))
     domain = load_domain(write_shop(tmp_path / "b", quality__yaml=QUALITY + LAKE))

@@ -28,7 +28,7 @@ from devstack.demo.report import Report
 from devstack.demo.show import report_table
 from devstack.errors import UsageError
 from devstack.lake.jobs import environment, jars, python
-from devstack.model import LAKE, SERVICES, Endpoints, State, read_state
+from devstack.model import LAKE, SERVICES, Endpoints, State, read_running
 from devstack.oracle.log import end_offsets
 from devstack.paths import StackPaths, repo_root
 from devstack.replay.plan import Faults, Horizons
@@ -135,8 +135,7 @@ def _folder(given: Path | None, *, fresh: bool) -> tuple[Path, bool]:
 
 def _demand_free(folder: Path) -> None:
     """*Raises* `UsageError` where a stack runs: a demo would bring it to its own domain, and stop it at its end."""
-    state = read_state(StackPaths(folder).state)
-    if state is not None and state.alive():
+    if read_running(StackPaths(folder).state) is not None:
         hint = "`dataforge replay retail` sends purchases into it, `--data FOLDER` makes another"
         raise UsageError(f"a stack runs on {folder} already: {hint}")
 

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from devstack.errors import StackError
-from devstack.model import read_state
+from devstack.model import read_running
 from devstack.paths import StackPaths
 from devstack.settings import default_data_dir
 
@@ -27,7 +27,7 @@ def kafka_of(bootstrap: str | None, data: Path | None) -> str:
     if bootstrap:
         return bootstrap
     folder = data_dir(data)
-    state = read_state(StackPaths(folder).state)
-    if state is None or not state.alive():
+    state = read_running(StackPaths(folder).state)
+    if state is None:
         raise StackError(f"no stack runs on {folder}: `dataforge up` starts one, --bootstrap names another Kafka")
     return state.endpoints.kafka

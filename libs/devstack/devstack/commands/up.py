@@ -19,7 +19,7 @@ from dataforge.contracts.problems import DomainError
 from devstack import domains
 from devstack.commands.options import Data, Json, data_dir
 from devstack.errors import UsageError
-from devstack.model import OPTIONAL, SERVERS, SERVICES, ServiceSpec, State, Wanted, read_state, read_wanted
+from devstack.model import OPTIONAL, SERVERS, SERVICES, ServiceSpec, State, Wanted, read_running, read_wanted
 from devstack.paths import StackPaths
 from devstack.stack import Stack
 
@@ -46,8 +46,7 @@ def up(
 ) -> None:
     """Start the stack and wait until all of it answers; a stack that runs is found, and given what it lacks."""
     paths = StackPaths(data_dir(data))
-    before, state = read_wanted(paths.wanted), read_state(paths.state)
-    running = state is not None and state.alive()
+    before, running = read_wanted(paths.wanted), read_running(paths.state) is not None
     selection = select(before if running else None, only or [], scale or [], with_ or [])
     folders = domains.joined(
         before.domains if before else (), domains.checked(domain) if domain else domains.default_folders()

@@ -40,15 +40,8 @@ def jars(progress: Progress | None = None) -> str:
 def environment(
     reach: Endpoints, domains: Sequence[str], paths: StackPaths, jars: str, inherited: Mapping[str, str]
 ) -> dict[str, str]:
-    """What `python -m lake` reads. Pure.
-
-    Where the stack has an object store of its own, nothing of the user's cloud account is handed on: a profile or a
-    session token would go before that store's keys.
-    """
-    env = dict(inherited)
-    if reach.s3_endpoint:
-        env = {name: value for name, value in env.items() if not name.startswith("AWS_")}
-        env["AWS_EC2_METADATA_DISABLED"] = "true"
+    """What `python -m lake` reads. Pure."""
+    env = reach.without_other_accounts(inherited)
     return env | reach.service_env(domains) | own_environment(paths, jars, env)
 
 

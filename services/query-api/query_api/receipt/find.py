@@ -20,7 +20,6 @@ from query_api.receipt.past import Accepted, Past, Place
 from query_api.receipt.placed import Window, windows_of
 from query_api.receipt.refold import Checkpoints, Decided, Refold, may_hold, reader
 
-_NEVER_MS = 2**53
 _MAX_FOUND = 100
 
 
@@ -119,10 +118,9 @@ class Finder:
         if chain is None:
             return "unknown", None
         try:
-            await chain.refresh(_NEVER_MS)
+            key = await chain.key_of(offset)
         except AWAY:
             return "unknown", None
-        key = chain.key_of(offset)
         return ("landed", key) if key else ("pending", None)
 
     async def _verdict(
@@ -141,19 +139,21 @@ class Finder:
 
     async def _by_chain(self, judged: TopicPartition, offset: int) -> Place:
         """Older than the ledger keeps: the footers of the judged chain say what they hold; by halves."""
-        chain = self._observer.chain(judged)
-        if chain is None:
+        minutes = self._observer.chain(judged)
+        if minutes is None:
             return Place(0, 0)
-        await chain.refresh(_NEVER_MS)
-        low, high, place = 0, len(chain.starts), Place(0, 0)
-        while low < high:
-            middle = (low + high) // 2
-            footer = await chain.chain.footer(chain.chain.key(chain.starts[middle]))
+        chain, place = minutes.chain, Place(0, 0)
+        high = (await minutes.refresh()).next
+        while place.position < high:
+            start = await chain.start_of((place.position + high) // 2)
+            if start is None:
+                break
+            footer = await chain.listed(start)
             accepted_next = footer.accepted_next or 0
             if accepted_next <= offset:
-                low, place = middle + 1, Place(footer.next, accepted_next)
+                place = Place(footer.next, accepted_next)
             else:
-                high = middle
+                high = start
         return place
 
     async def _counted(

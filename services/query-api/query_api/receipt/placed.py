@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from dataforge.contracts.compile import projection
-from dataforge.contracts.model import Condition, Dimension, EventType
+from dataforge.contracts.model import Condition, Dimension
 from dataforge.kpi.columns import short_label
 from dataforge.kpi.plan import Plan
 
@@ -39,7 +39,7 @@ def windows_of(plan: Plan, value: bytes, at_ms: int) -> Iterator[Window]:
     found = projection(event.contract, fields)
     decoded = found.decoder.decode(value)
     raw = {field: getattr(decoded, attribute) for field, attribute in found.attributes.items()}
-    labels = {name: short_label(_label(event, d, raw[d.field])) for name, d in dimensions.items()}
+    labels = {name: short_label(_label(d, raw[d.field])) for name, d in dimensions.items()}
     for table in plan.tables:
         if not all(_holds(condition, raw) for condition in table.where):
             continue
@@ -54,10 +54,7 @@ def _holds(condition: Condition, raw: Mapping[str, Any]) -> bool:
     return value is not None and _OPS[condition.op](value, condition.value)
 
 
-def _label(event: EventType, dimension: Dimension, raw: Any) -> Any:
+def _label(dimension: Dimension, raw: Any) -> Any:
     if dimension.lookup is None:
         return raw
-    # A lookup's keys are text; an integer may be written there in several ways (007).
-    if event.contract.fields[dimension.field].type == "integer":
-        return {int(k): v for k, v in dimension.lookup.items() if k.lstrip("-").isdigit()}.get(raw)
-    return dimension.lookup.get(raw if isinstance(raw, str) else str(raw))
+    return None if raw is None else dimension.lookup.get(str(raw))
