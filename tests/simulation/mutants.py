@@ -92,11 +92,14 @@ MUTANTS = {
             ),
             Edit(
                 "dataforge.storage.chain",
-                "        return ChainEnd(footer.next, footer)\n",
-                "        return ChainEnd(footer.next, footer)\n\n    async def footer(self, key: str) -> Footer:\n"
+                "    async def listed(self, start: int) -> Footer:\n",
+                "    async def footer(self, key: str) -> Footer:\n"
                 '        start = key.rpartition("/")[2][:20]\n'
                 "        found = [k async for k in self._store.list(self.prefix) if start in k]\n"
-                "        return await self._footer(max(found))\n",
+                "        if not found:\n"
+                "            raise KeyError(key)\n"
+                "        return await self._footer(max(found))\n\n"
+                "    async def listed(self, start: int) -> Footer:\n",
             ),
         ),
         "was due",
