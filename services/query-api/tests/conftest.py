@@ -6,12 +6,12 @@ from pathlib import Path
 
 import httpx
 import pytest
-from asking import DOMAIN, TOKEN
 
 from dataforge.state.memory import MemoryState
 from dataforge.storage.s3 import S3Store
-from dataforge.testing.kpis import KpiWriter
+from dataforge.testing.kpis import KpiWriter, open_writers
 
+from asking import DOMAIN, TOKEN
 from devstack.testing.plugin import S3Access
 from query_api.app import build
 from query_api.query.catalog import Lake, SqliteLocations
@@ -27,10 +27,7 @@ def state() -> MemoryState:
 
 @pytest.fixture
 async def writers(state: MemoryState) -> list[KpiWriter]:
-    found = [KpiWriter(state, DOMAIN, p) for p in range(2)]
-    for writer in found:
-        await writer.open()
-    return found
+    return await open_writers(state, DOMAIN)
 
 
 @pytest.fixture

@@ -1,17 +1,31 @@
 """Queries in Athena's dialect, and what each must answer: counted over the rows in plain Python, by no database."""
 
 import math
-import statistics
-from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, date, datetime, timedelta
 from decimal import ROUND_HALF_UP, Decimal
-from itertools import groupby
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
+from shop_counts import (
+    Answer,
+    by,
+    by_store_days,
+    daily,
+    in_time,
+    instant,
+    iso,
+    least_greatest,
+    moments,
+    month,
+    months,
+    ranks,
+    rollup,
+    rounded,
+    running,
+    sums,
+    whole,
+)
 from shop_lake import Row
-
-Answer = list[tuple[Any, ...]]
 
 
 class Case(NamedTuple):
@@ -20,132 +34,22 @@ class Case(NamedTuple):
     """In order where the query has one, else by the values."""
 
 
-def _by(rows: Iterable[Row], key: Callable[[Row], Any]) -> dict[Any, list[Row]]:
-    found: dict[Any, list[Row]] = defaultdict(list)
-    for row in rows:
-        found[key(row)].append(row)
-    return dict(sorted(found.items()))
-
-
-def _whole(over: int, by: int) -> int:
-    """Towards zero."""
-    return math.trunc(Decimal(over) / by)
-
-
-def _instant(at: datetime) -> str:
-    return at.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-
-
-def _rounded(number: float | Decimal) -> int:
-    """Half away from zero."""
-    return int(Decimal(number).quantize(Decimal(1), ROUND_HALF_UP))
-
-
-def _month(at: datetime) -> date:
-    return at.date().replace(day=1)
-
-
-def _months(first: datetime, last: datetime) -> int:
-    """Whole months that have passed."""
-    months = (last.year - first.year) * 12 + last.month - first.month
-    return months - ((last.day, last.time()) < (first.day, first.time()))
-
-
-def _sums(rows: Sequence[Row]) -> Answer:
-    return [
-        (
-            store, len(of), sum(r["quantity"] for r in of), sum((r["amount"] for r in of), Decimal(0)),
-            min(r["amount"] for r in of), max(r["product"] for r in of), len({r["product"] for r in of}),
-            sum(1 for r in of if r["gift"]), sum((r["amount"] for r in of if r["quantity"] > 1), Decimal(0)),
-        )
-        for store, of in _by(rows, lambda r: r["store"]).items()
-    ]  # fmt: skip
-
-
-def _running(rows: Sequence[Row]) -> Answer:
-    found: Answer = []
-    for store, of in _by(rows, lambda r: r["store"]).items():
-        in_order = sorted(of, key=lambda r: (r["at"], r["sale"]))
-        total, before = 0, None
-        for n, row in enumerate(in_order, 1):
-            total += row["quantity"]
-            last_three = sum(r["quantity"] for r in in_order[max(0, n - 3) : n])
-            found.append((store, row["sale"], n, total, before, last_three, in_order[0]["sale"]))
-            before = row["quantity"]
-    return found
-
-
-def _ranks(rows: Sequence[Row]) -> Answer:
-    counts = Counter(row["product"] for row in rows)
-    levels = sorted(set(counts.values()), reverse=True)
-    return [
-        (product, n, 1 + sum(1 for other in counts.values() if other > n), 1 + levels.index(n))
-        for product, n in sorted(counts.items())
-    ]
-
-
-def _moments(rows: Sequence[Row]) -> Answer:
-    weights = [r["weight"] for r in rows if r["weight"] is not None]
-    pairs = [(r["weight"], float(r["quantity"])) for r in rows if r["weight"] is not None]
-    return [
-        (
-            statistics.fmean(weights), statistics.stdev(weights), statistics.pstdev(weights),
-            statistics.variance(weights), statistics.correlation(*zip(*pairs, strict=True)),
-            statistics.fmean(r["quantity"] for r in rows),
-        )
-    ]  # fmt: skip
-
-
-def _rollup(rows: Sequence[Row]) -> Answer:
-    each = [(store, gift, len(of)) for (store, gift), of in _pairs(rows).items()]
-    stores = [(store, None, len(of)) for store, of in _by(rows, lambda r: r["store"]).items()]
-    return [*((s, g, n, 0) for s, g, n in each), *((s, g, n, 1) for s, g, n in stores), (None, None, len(rows), 3)]
-
-
-def _pairs(rows: Sequence[Row]) -> dict[tuple[str, bool | None], list[Row]]:
-    found: dict[tuple[str, bool | None], list[Row]] = defaultdict(list)
-    for row in rows:
-        found[row["store"], row["gift"]].append(row)
-    return found
-
-
-def _iso(at: datetime) -> tuple[int, int]:
-    return at.isocalendar().week, at.isocalendar().weekday
-
-
-def _least_greatest(row: Row) -> tuple[Any, Any]:
-    if row["weight"] is None:
-        return None, None
-    return min(row["weight"], 2.0), max(row["weight"], 2.0)
-
-
-def _in_time(rows: Sequence[Row]) -> list[Row]:
-    return sorted(rows, key=lambda r: r["at"])
-
-
-def _daily(rows: Sequence[Row]) -> dict[tuple[date, str], int]:
-    found: dict[tuple[date, str], int] = defaultdict(int)
-    for row in rows:
-        found[row["at"].date(), row["store"]] += row["quantity"]
-    return dict(sorted(found.items()))
-
-
 CASES: dict[str, Case] = {
     "sums": Case(
         "SELECT store, count(*), sum(quantity), sum(amount), min(amount), max(product), count(DISTINCT product), "
         "count_if(gift), coalesce(sum(amount) FILTER (WHERE quantity > 1), 0) FROM silver.sale "
         "GROUP BY store ORDER BY store",
-        _sums,
+        sums,
     ),
     "whole numbers divide to whole numbers": Case(
         "SELECT sale, product / 4, product % 4, product / -4, -product / 4 FROM silver.sale ORDER BY sale",
         lambda rows: [
             (
                 r["sale"],
-                _whole(r["product"], 4),
-                r["product"] - 4 * _whole(r["product"], 4),
-                _whole(r["product"], -4),
-                _whole(-r["product"], 4),
+                whole(r["product"], 4),
+                r["product"] - 4 * whole(r["product"], 4),
+                whole(r["product"], -4),
+                whole(-r["product"], 4),
             )
             for r in sorted(rows, key=lambda r: r["sale"])
         ],
@@ -168,12 +72,12 @@ CASES: dict[str, Case] = {
         "date_trunc('month', CAST(at AS date)) AS month, count(*) FROM silver.sale GROUP BY 1, 2, 3 ORDER BY 1",
         lambda rows: [
             (
-                _instant(hour),
+                instant(hour),
                 (hour.date() - timedelta(days=hour.weekday())).isoformat(),
-                _month(hour).isoformat(),
+                month(hour).isoformat(),
                 len(of),
             )
-            for hour, of in _by(rows, lambda r: r["at"].replace(minute=0, second=0, microsecond=0)).items()
+            for hour, of in by(rows, lambda r: r["at"].replace(minute=0, second=0, microsecond=0)).items()
         ],
     ),
     "differences count what has passed": Case(
@@ -185,7 +89,7 @@ CASES: dict[str, Case] = {
             (
                 r["sale"],
                 (r["at"] - datetime(2025, 12, 30, 23, 59, 59, 500_000, UTC)) // timedelta(days=1),
-                _months(datetime(2025, 11, 30, 12, tzinfo=UTC), r["at"]),
+                months(datetime(2025, 11, 30, 12, tzinfo=UTC), r["at"]),
                 (r["df_ts"] - r["df_time"]) // timedelta(seconds=1),
                 (r["at"].date() - date(2025, 12, 1)).days,
             )
@@ -215,8 +119,8 @@ CASES: dict[str, Case] = {
         "max(from_iso8601_date('2026-01-05')) FROM silver.sale",
         lambda rows: [
             (
-                _instant(max(r["at"] for r in rows) + timedelta(minutes=90)),
-                _instant(min(r["at"] for r in rows) - timedelta(hours=1)),
+                instant(max(r["at"] for r in rows) + timedelta(minutes=90)),
+                instant(min(r["at"] for r in rows) - timedelta(hours=1)),
                 "2026-01-05T08:00:00.000Z",
                 max(r["at"] for r in rows).timestamp(),
                 "2026-01-05T10:00:00.000Z",
@@ -234,14 +138,14 @@ CASES: dict[str, Case] = {
                 r["at"].year,
                 (r["at"].month + 2) // 3,
                 r["at"].month,
-                _iso(r["at"])[0],
+                iso(r["at"])[0],
                 r["at"].day,
-                _iso(r["at"])[1],
+                iso(r["at"])[1],
                 r["at"].timetuple().tm_yday,
                 r["at"].hour,
                 r["at"].minute,
                 r["at"].second,
-                _iso(r["at"])[1],
+                iso(r["at"])[1],
             )
             for r in sorted(rows, key=lambda r: r["sale"])
         ],
@@ -266,17 +170,17 @@ CASES: dict[str, Case] = {
         "lag(quantity) OVER (PARTITION BY store ORDER BY at, sale), "
         "sum(quantity) OVER (PARTITION BY store ORDER BY at, sale ROWS BETWEEN 2 PRECEDING AND CURRENT ROW), "
         "first_value(sale) OVER (PARTITION BY store ORDER BY at, sale) FROM silver.sale ORDER BY store, at, sale",
-        _running,
+        running,
     ),
     "ranks": Case(
         "WITH n AS (SELECT product, count(*) AS n FROM silver.sale GROUP BY product) "
         "SELECT product, n, rank() OVER (ORDER BY n DESC), dense_rank() OVER (ORDER BY n DESC) FROM n ORDER BY product",
-        _ranks,
+        ranks,
     ),
     "moments": Case(
         "SELECT avg(weight), stddev(weight), stddev_pop(weight), var_samp(weight), "
         "corr(weight, CAST(quantity AS double)), avg(quantity) FROM silver.sale",
-        _moments,
+        moments,
     ),
     "what is null": Case(
         "SELECT sale, coalesce(weight, -1), nullif(quantity, 1), IF(gift, 'yes', 'no'), least(weight, 2e0), "
@@ -288,7 +192,7 @@ CASES: dict[str, Case] = {
                 -1.0 if r["weight"] is None else r["weight"],
                 None if r["quantity"] == 1 else r["quantity"],
                 "yes" if r["gift"] else "no",
-                *_least_greatest(r),
+                *least_greatest(r),
                 {True: 1, None: 2, False: 3}[r["gift"]],
                 r["gift"] is not True,
                 None if r["tags"] is None else r["store"] + r["tags"],
@@ -344,7 +248,7 @@ CASES: dict[str, Case] = {
                 [day.isoformat() for day in reversed(days)],
                 " ".join(day.isoformat() for day in days),
             )
-            for store, days in _by_store_days(rows).items()
+            for store, days in by_store_days(rows).items()
         ],
     ),
     "json": Case(
@@ -362,10 +266,10 @@ CASES: dict[str, Case] = {
         lambda rows: [
             (
                 r["sale"],
-                None if r["weight"] is None else _rounded(r["weight"]),
-                _rounded(r["amount"]),
+                None if r["weight"] is None else rounded(r["weight"]),
+                rounded(r["amount"]),
                 r["amount"].quantize(Decimal("0.1"), ROUND_HALF_UP),
-                None if r["weight"] is None else float(_rounded(r["weight"])),
+                None if r["weight"] is None else float(rounded(r["weight"])),
                 None,
                 float(r["quantity"]),
                 None if r["weight"] is None else float(math.floor(r["weight"])),
@@ -386,7 +290,7 @@ CASES: dict[str, Case] = {
         "SELECT g.day, g.labels[1] AS store, g.value, s.units FROM gold.sale AS g JOIN ("
         "SELECT CAST(at AS date) AS day, store, sum(quantity) AS units FROM silver.sale GROUP BY 1, 2) AS s "
         "ON s.day = g.day AND s.store = g.labels[1] ORDER BY 1, 2",
-        lambda rows: [(day.isoformat(), store, float(n), n) for (day, store), n in _daily(rows).items()],
+        lambda rows: [(day.isoformat(), store, float(n), n) for (day, store), n in daily(rows).items()],
     ),
     "unions": Case(
         "SELECT store FROM silver.sale WHERE quantity = 7 UNION SELECT 'zoo' EXCEPT SELECT 'bar' ORDER BY 1",
@@ -402,7 +306,7 @@ CASES: dict[str, Case] = {
                     r["store"] in ("bar", "dot")
                     and r["quantity"] not in (1, 2)
                     and 10 <= r["amount"] <= 800
-                    and max(_daily(rows).values()) > r["quantity"]
+                    and max(daily(rows).values()) > r["quantity"]
                     and r["amount"] > min(x["amount"] for x in rows)
                     for r in rows
                 ),
@@ -422,12 +326,12 @@ CASES: dict[str, Case] = {
     ),
     "the most of something": Case(
         "SELECT max_by(sale, at), min_by(sale, at), bool_and(quantity > 0), bool_or(gift) FROM silver.sale",
-        lambda rows: [(_in_time(rows)[-1]["sale"], _in_time(rows)[0]["sale"], True, any(r["gift"] for r in rows))],
+        lambda rows: [(in_time(rows)[-1]["sale"], in_time(rows)[0]["sale"], True, any(r["gift"] for r in rows))],
     ),
     "roll up": Case(
         "SELECT store, gift, count(*), grouping(store, gift) AS level FROM silver.sale GROUP BY ROLLUP (store, gift) "
         "ORDER BY level, store, gift",
-        lambda rows: sorted(_rollup(rows), key=lambda r: (r[3], r[0] or "", {False: 0, True: 1, None: 2}[r[1]])),
+        lambda rows: sorted(rollup(rows), key=lambda r: (r[3], r[0] or "", {False: 0, True: 1, None: 2}[r[1]])),
     ),
     "values": Case(
         "SELECT t.word, count(s.sale) FROM (VALUES ('bar', 1), ('none', 2)) AS t(word, n) "
@@ -435,8 +339,3 @@ CASES: dict[str, Case] = {
         lambda rows: [("bar", sum(r["store"] == "bar" for r in rows)), ("none", 0)],
     ),
 }
-
-
-def _by_store_days(rows: Sequence[Row]) -> dict[str, list[date]]:
-    keys = sorted({(r["store"], r["at"].date()) for r in rows})
-    return {store: [day for _, day in of] for store, of in groupby(keys, key=lambda k: k[0])}

@@ -5,15 +5,15 @@ from typing import Any
 
 import httpx
 import pytest
-from asking import DOMAIN, T0, TOKEN, get, problem
 
 from dataforge.errors import Transient
 from dataforge.kpi.plan import plan
 from dataforge.runtime import metrics
 from dataforge.state.memory import MemoryState
 from dataforge.state.model import PartitionRead, window_key
-from dataforge.testing.kpis import KpiWriter, OverlayWriter, correction, sale, sample_domain
+from dataforge.testing.kpis import KpiWriter, OverlayWriter, correction, open_writers, sale, sample_domain
 
+from asking import DOMAIN, T0, TOKEN, get, problem
 from query_api import schemas
 from query_api.app import build
 from query_api.settings import ApiSettings
@@ -253,9 +253,8 @@ async def test_a_window_that_any_partition_may_have_dropped_is_not_shown():
     """Expiry follows each partition's own watermark: half a window would be a wrong number."""
     domain = sample_domain(ttl_ms=60_000)
     state = MemoryState()
-    writers = [KpiWriter(state, domain, p) for p in range(2)]
+    writers = await open_writers(state, domain)
     for writer in writers:
-        await writer.open()
         await writer.write([sale(T0)])
     await writers[0].write([sale(T0 + 70_000)])
     transport = httpx.ASGITransport(build(ApiSettings(), [domain], state))

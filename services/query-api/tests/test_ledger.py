@@ -1,7 +1,6 @@
 """`GET /ledger` and `GET /health/pipelines` over ASGI, with the in-memory stores."""
 
 import httpx
-from asking import DOMAIN, T0, get
 
 from dataforge.ledger.observe import Observer
 from dataforge.ledger.watch import LedgerWatch
@@ -12,6 +11,7 @@ from dataforge.storage.memory import MemoryStore
 from dataforge.stream.records import LogRecord
 from dataforge.testing.kpis import KpiWriter, sale
 
+from asking import DOMAIN, T0, get
 from query_api import schemas
 from query_api.app import build
 from query_api.settings import ApiSettings

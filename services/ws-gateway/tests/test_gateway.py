@@ -3,97 +3,22 @@
 import asyncio
 import json
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 import pytest
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
-from websockets.asyncio.client import ClientConnection, connect
-from websockets.exceptions import ConnectionClosed, InvalidStatus
+from websockets.asyncio.client import connect
 
 from dataforge.kpi.instants import instant
 from dataforge.kpi.plan import plan
 from dataforge.runtime import metrics
 from dataforge.state.memory import MemoryState
-from dataforge.testing.kpis import KpiWriter, OverlayWriter, correction, sale, sample_domain
+from dataforge.testing.kpis import KpiWriter, OverlayWriter, correction, sale
 
+from talking import DOMAIN, SUBSCRIBE, T0, TOKEN, ask, closed_with, connected, gateway, receive
 from ws_gateway import traces
-from ws_gateway.app import Gateway
-from ws_gateway.settings import GatewaySettings
-
-T0 = 1_700_000_000_000 // 60_000 * 60_000
-TOKEN = "let-me-in"
-DOMAIN = sample_domain()
-SUBSCRIBE = {"type": "subscribe", "id": "a", "metric": "revenue", "window": "10s", "by": ["store"]}
-
-
-@asynccontextmanager
-async def gateway(state: MemoryState, **settings: Any) -> AsyncIterator[str]:
-    """The address of a running gateway."""
-    given = {"host": "127.0.0.1", "port": 0, "api_token": TOKEN, "heartbeat_s": 60} | settings
-    built = Gateway(GatewaySettings(**given), [DOMAIN], state)
-    stop = asyncio.Event()
-    running = asyncio.create_task(built.run(stop))
-    await until(lambda: built.server.port != 0 and built.follower.problem is None, running)
-    try:
-        yield f"ws://127.0.0.1:{built.server.port}"
-    finally:
-        stop.set()
-        await asyncio.wait_for(running, 5)
-
-
-async def until(condition: Callable[[], bool], running: asyncio.Task[None] | None = None) -> None:
-    async with asyncio.timeout(5):
-        while not condition():
-            if running is not None and running.done():
-                running.result()
-            await asyncio.sleep(0)
-
-
-async def receive(client: ClientConnection) -> dict[str, Any]:
-    return json.loads(await asyncio.wait_for(client.recv(), 5))
-
-
-async def ask(client: ClientConnection, message: dict[str, Any]) -> dict[str, Any]:
-    await client.send(json.dumps(message))
-    return await receive(client)
-
-
-@asynccontextmanager
-async def connected(url: str) -> AsyncIterator[ClientConnection]:
-    async with connect(url, subprotocols=["dataforge.v1"]) as client:  # pyright: ignore[reportArgumentType]
-        assert (await ask(client, {"type": "auth", "token": TOKEN}))["type"] == "ready"
-        yield client
-
-
-async def closed_with(client: ClientConnection) -> int:
-    """The code the server closed with; frames before it are read away."""
-    async with asyncio.timeout(5):
-        async for _ in drained(client):
-            pass
-    return client.close_code or 0
-
-
-async def drained(client: ClientConnection) -> AsyncIterator[str | bytes]:
-    with suppress(ConnectionClosed):
-        while True:
-            yield await client.recv()
-
-
-@pytest.fixture
-async def state() -> MemoryState:
-    return MemoryState()
-
-
-@pytest.fixture
-async def writers(state: MemoryState) -> list[KpiWriter]:
-    found = [KpiWriter(state, DOMAIN, p) for p in range(2)]
-    for writer in found:
-        await writer.open()
-    return found
 
 
 async def test_snapshot_then_deltas_that_say_what_they_cover(state: MemoryState, writers: list[KpiWriter]):
@@ -319,77 +244,6 @@ async def test_the_ledger_is_a_channel_of_its_own(state: MemoryState, writers: l
         assert (await ask(client, {"type": "unsubscribe", "id": "l"}))["type"] == "unsubscribed"
         assert (await ask(client, {"type": "subscribe_ledger", "id": 2, "domain": "bank"}))["code"] == "unknown_domain"
         assert (await ask(client, {"type": "subscribe_ledger", "id": 2, "limit": 0}))["code"] == "bad_limit"
-
-
-Offence = Callable[[ClientConnection], Awaitable[None]]
-
-
-@pytest.mark.parametrize(
-    ("offence", "code"),
-    [
-        (lambda c: c.send("no json"), 4400),
-        (lambda c: c.send(b"binary"), 4400),
-        (lambda c: c.send(json.dumps(SUBSCRIBE)), 4401),
-        (lambda c: c.send('{"type": "auth", "token": "guess"}'), 4401),
-        (lambda c: c.send("x" * 70_000), 1009),
-        (lambda c: c.send(["x" * 40_000, "x" * 40_000]), 4400),
-    ],
-)
-async def test_offences_close_with_a_code(state: MemoryState, offence: Offence, code: int):
-    async with gateway(state) as url, connect(url) as client:
-        await offence(client)
-        assert await closed_with(client) == code
-
-
-async def test_a_second_auth_is_a_conflict(state: MemoryState):
-    async with gateway(state) as url, connected(url) as client:
-        await client.send(json.dumps({"type": "auth", "token": TOKEN}))
-        assert await closed_with(client) == 4409
-
-
-async def test_a_message_in_fragments_is_one_message(state: MemoryState):
-    async with gateway(state) as url, connect(url) as client:
-        await client.send(['{"type": "auth", ', f'"token": "{TOKEN}"', "}"])
-        assert (await receive(client))["type"] == "ready"
-
-
-async def test_the_token_may_come_as_a_subprotocol(state: MemoryState):
-    offered: Any = ["dataforge.v1", f"dataforge.token.{TOKEN}"]
-    async with gateway(state) as url:
-        async with connect(url, subprotocols=offered) as client:
-            assert client.subprotocol == "dataforge.v1"
-            assert (await receive(client))["type"] == "ready"
-        async with connect(url, subprotocols=["dataforge.v1", "dataforge.token.guess"]) as client:  # pyright: ignore[reportArgumentType]
-            assert await closed_with(client) == 4401
-
-
-async def test_foreign_origins_are_forbidden(state: MemoryState):
-    async with gateway(state) as url:
-        async with connect(url, origin="https://evil.example") as client:  # pyright: ignore[reportArgumentType]
-            assert await closed_with(client) == 4403
-        async with connect(url, origin="http://localhost:3000") as client:  # pyright: ignore[reportArgumentType]
-            assert (await ask(client, {"type": "auth", "token": TOKEN}))["type"] == "ready"
-
-
-async def test_other_protocols_and_plain_http_are_told_what_this_is(state: MemoryState):
-    async with gateway(state) as url:
-        with pytest.raises(InvalidStatus) as caught:
-            await connect(url, subprotocols=["mqtt"])  # pyright: ignore[reportArgumentType]
-        assert caught.value.response.status_code == 400
-        reader, writer = await asyncio.open_connection("127.0.0.1", int(url.rpartition(":")[2]))
-        writer.write(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
-        assert b"426" in await reader.readline()
-        writer.close()
-
-
-async def test_full_and_stopping_servers_say_so(state: MemoryState):
-    async with gateway(state, max_clients=1) as url, connected(url) as first:
-        async with connect(url) as second:
-            assert await closed_with(second) == 4429
-        assert (await ask(first, {"type": "ping"}))["type"] == "pong"
-    async with gateway(state) as url:
-        client = await connect(url)
-    assert await closed_with(client) == 1001
 
 
 async def test_a_client_that_does_not_read_is_conflated_then_dropped(state: MemoryState, writers: list[KpiWriter]):

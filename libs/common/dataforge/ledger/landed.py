@@ -37,7 +37,7 @@ class LandedMinutes:
 
         *Raises* as `refresh` does.
         """
-        if offset >= (await self.refresh(_NEVER_MS)).next:
+        if offset >= (await self.refresh()).next:
             return None
         start = await self.chain.start_of(offset)
         return None if start is None else self.chain.key(start)

@@ -14,9 +14,9 @@ SUFFIX = ".parquet"
 _NAME = re.compile(r"(\d{20})\.parquet")
 _LISTED_AT_ONCE = 1_000
 """Keys of one page of a listing. Beyond it a chain is searched, not walked."""
-_BLOCKS = (1_000, 10_000, 100_000)
-"""Starts that differ in their last three to five digits have names with one prefix, and are listed by it: a store that
-keeps its objects in files looks at all that a prefix holds, wherever the listing is to begin.
+_LAST_DIGITS = (3, 4, 5)
+"""Starts that differ in so many last digits only have names with one prefix, and are listed by it: a store that keeps
+its objects in files looks at all that a prefix holds, wherever the listing is to begin.
 """
 _FOLLOWED = 4
 """So many objects after the one that was found are looked for by their names, one by one."""
@@ -110,17 +110,16 @@ class Chain:
 
     async def _last_near(self, offset: int) -> int | None:
         """The greatest start not beyond `offset`, where that is not far before it."""
-        for size in _BLOCKS:
-            for block in (offset // size, offset // size - 1):
-                last = await self._last_in(block, size, offset) if block >= 0 else None
-                if last is not None:
+        for digits in _LAST_DIGITS:
+            for near in (offset, offset - 10**digits):
+                if near >= 0 and (last := await self._last_beside(near, digits, offset)) is not None:
                     return last
         return None
 
-    async def _last_in(self, block: int, size: int, limit: int) -> int | None:
-        """The greatest start not beyond the limit of those whose names share the block's digits."""
+    async def _last_beside(self, near: int, digits: int, limit: int) -> int | None:
+        """The greatest start not beyond the limit of those that differ from `near` in so many last digits only."""
         last = None
-        async for start in self._named(self.key(block * size)[: len(self.prefix) + 20 - len(str(size)) + 1]):
+        async for start in self._named(self.key(near).removesuffix(SUFFIX)[:-digits]):
             if start > limit:
                 break
             last = start

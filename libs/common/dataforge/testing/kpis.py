@@ -191,6 +191,14 @@ def correction(
     )
 
 
+async def open_writers(state: StateWriter, domain: Domain) -> list[KpiWriter]:
+    """One for each partition."""
+    writers = [KpiWriter(state, domain, partition) for partition in range(domain.partitions)]
+    for writer in writers:
+        await writer.open()
+    return writers
+
+
 class OverlayWriter:
     """Owner of the overlay: commits what it is told, whatever its revision."""
 

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from dataforge.contracts.lookups import read_lookups
+from dataforge.contracts.lookups import read_lookups, whole_keys
 from dataforge.contracts.problems import Problems
 
 DOMAINS = Path(__file__).parents[4] / "domains"
@@ -49,6 +49,11 @@ def test_every_value_is_the_text_that_an_event_has_of_it(
 def test_keys_are_what_events_write(tmp_path: Path) -> None:
     found = lookup(tmp_path, key=pa.chunked_array([pa.array([7, 8], pa.int32())]), value=pa.chunked_array([["a", "b"]]))
     assert found == {"key": {"7": "7", "8": "8"}, "value": {"7": "a", "8": "b"}}
+
+
+@pytest.mark.parametrize(("keys", "expected"), [(["7", "007", "x", "-3"], {"7": "007", "-3": "-3"}), ([], {})])
+def test_keys_of_a_lookup_of_integers_are_numbers(keys: list[str], expected: dict[str, str]) -> None:
+    assert whole_keys({key: key for key in keys}) == expected
 
 
 def test_a_domain_is_read_without_pandas() -> None:

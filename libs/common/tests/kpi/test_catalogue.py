@@ -11,7 +11,7 @@ from dataforge.kpi.instants import instant, parse_instant
 from dataforge.kpi.query import window_rows
 from dataforge.kpi.value import merging
 from dataforge.state.memory import MemoryState
-from dataforge.testing.kpis import KpiWriter, sale, sample_domain
+from dataforge.testing.kpis import open_writers, sale, sample_domain
 
 SHOP = sample_domain()
 ONE = Catalogue([SHOP])
@@ -74,9 +74,7 @@ def test_several_domains_must_be_told_apart():
 async def test_one_cell_is_worth_what_the_whole_row_is(events: list[tuple[int, int, str]]):
     """Reading only the columns of a view changes nothing: for every metric, over several partitions."""
     state = MemoryState()
-    writers = [KpiWriter(state, SHOP, p) for p in range(2)]
-    for partition, writer in enumerate(writers):
-        await writer.open()
+    for partition, writer in enumerate(await open_writers(state, SHOP)):
         await writer.write([sale(60_000, "1", who, cents) for p, cents, who in events if p == partition])
     for metric in SHOP.events[0].metrics:
         selection = ONE.select(metric=metric, window="1m")

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from dataforge.kpi.status import is_idle, window_status
 from dataforge.state.memory import MemoryState
 from dataforge.state.model import PartitionRead
-from dataforge.testing.kpis import KpiWriter, sale, sample_domain
+from dataforge.testing.kpis import open_writers, sale, sample_domain
 
 ORDER = ["provisional", "settled", "final"]
 
@@ -64,11 +64,8 @@ async def test_the_status_a_reader_shows_only_moves_forward(steps: list[Any]) ->
     """Commits, idleness, new owners and reads of single partitions, in any order: a reader mixes old and new reads."""
     domain, state = sample_domain(partitions=3), MemoryState()
     event = domain.events[0]
-    writers = [KpiWriter(state, domain, p) for p in range(3)]
-    reads: list[PartitionRead] = []
-    for p, writer in enumerate(writers):
-        await writer.open()
-        reads.append(await state.head(event.contract.name, p))
+    writers = await open_writers(state, domain)
+    reads: list[PartitionRead] = [await state.head(event.contract.name, p) for p in range(3)]
     ends, shown = range(10_000, 120_000, 10_000), [0] * 11
     for what, partition, number in steps:
         writer = writers[partition]

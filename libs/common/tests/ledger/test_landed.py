@@ -148,3 +148,4 @@ async def test_looks_at_the_same_time_count_each_object_once():
     for _ in range(3):
         *_, landed = await asyncio.gather(*(minutes.refresh(0) for _ in range(3)))
     assert landed.minutes == by_minute(records)
+    assert [await minutes.key_of(start) for start in (0, 2, 4)] == [chain.key(start) for start in (0, 2, 4)]
