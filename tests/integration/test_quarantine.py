@@ -92,8 +92,9 @@ class Shop:
         return subprocess.run(command, capture_output=True, timeout=120, check=False)
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
+    """Each test's own: they count all that is in quarantine, in whatever order they run."""
     folder = tmp_path_factory.mktemp("domains") / "shop"
     folder.mkdir()
     (folder / "domain.yaml").write_text("partitions: 2\n")
