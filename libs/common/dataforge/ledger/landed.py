@@ -10,6 +10,8 @@ from dataforge.storage.landing_file import Footer
 _AT_ONCE = 8
 _READ_BACK = 512
 """Older footers read by one refresh: a long chain becomes known step by step, newest minutes first."""
+_FOLLOWED = 16
+"""So many new objects are read by name, one by one. Where there are more, they are listed, and read side by side."""
 _NEVER_MS = 2**53
 
 
@@ -58,13 +60,12 @@ class LandedMinutes:
 
     async def _go_on(self) -> Footer | None:
         """Read what was landed since. Returns the last footer; None where the chain has none."""
-        if self._last is not None:
-            # From the last known one on: where that is gone, the chain was moved away and begun anew.
-            there, *new = [start async for start in self.chain.starts(self._last.start - 1)] or [-1]
-            footers = await self._footers(new) if there == self._last.start else None
-            if footers is not None and all(footer.topic_id == self._last.topic_id for footer in footers):
-                self._add(footers)
-                self._last = [self._last, *footers][-1]
+        if (last := self._last) is not None:
+            new = await self._since(last)
+            # Where neither is there, the chain was moved away and begun anew.
+            if (new or await self._is_there(last)) and all(footer.topic_id == last.topic_id for footer in new):
+                self._add(new)
+                self._last = [last, *new][-1]
                 return self._last
             self._forget()
         end = await self.chain.end()
@@ -74,22 +75,37 @@ class LandedMinutes:
             self._add([end.footer])
         return self._last
 
+    async def _since(self, last: Footer) -> list[Footer]:
+        new: list[Footer] = []
+        async for footer in self.chain.after(last):
+            new.append(footer)
+            if len(new) == _FOLLOWED:
+                return new + await self._footers([start async for start in self.chain.starts(footer.start)])
+        return new
+
+    async def _is_there(self, known: Footer) -> bool:
+        try:
+            return await self.chain.footer(self.chain.key(known.start)) == known
+        except KeyError:
+            return False
+
     async def _go_back(self, last: Footer) -> None:
         """Read the newest of what is older than all that was read."""
         offsets = max(1, (last.next - self._first) // self._objects) * self._read_back
         older: list[int] = []
-        while not older and not self._whole:
+        whole = False
+        while not older and not whole:
             above = max(self._first - offsets, 0) - 1
             async for start in self.chain.starts(above):
                 if start >= self._first:
                     break
                 older.append(start)
-            self._whole = above < 0 and len(older) <= self._read_back
+            whole = above < 0 and len(older) <= self._read_back
             offsets *= 2
-        if older:
-            older = older[-self._read_back :]
-            self._add(await self._footers(older))
-            self._first = older[0]
+        older = older[-self._read_back :]
+        # All that may fail comes first: what is noted below is noted together.
+        self._add(await self._footers(older))
+        self._first, self._whole = [*older, self._first][0], whole
 
     def _add(self, footers: list[Footer]) -> None:
         self._objects += len(footers)

@@ -94,14 +94,22 @@ class Chain:
         return ChainEnd(footer.next, footer)
 
     async def _end_after(self, start: int) -> ChainEnd | None:
-        """The chain's end, where few objects follow this one: each has the name that the one before it says."""
-        footer = await self.listed(start)
-        for _ in range(_FOLLOWED):
+        """The chain's end, where few objects follow this one."""
+        last, followed = await self.listed(start), 0
+        async for footer in self.after(last):
+            last, followed = footer, followed + 1
+            if followed == _FOLLOWED:
+                return None
+        return ChainEnd(last.next, last)
+
+    async def after(self, last: Footer) -> AsyncIterator[Footer]:
+        """The objects after this one, by their names: each starts where the one before it ends."""
+        while True:
             try:
-                footer = await self.footer(self.key(footer.next))
+                last = await self.footer(self.key(last.next))
             except KeyError:
-                return ChainEnd(footer.next, footer)
-        return None
+                return
+            yield last
 
     async def start_of(self, offset: int) -> int | None:
         """Where the object starts that holds `offset`, or is the last before it; None where there is none."""

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dataforge.errors import Fatal
+from dataforge.errors import Fatal, Transient
 from dataforge.ledger.balance import MINUTE_MS, Landed
 from dataforge.ledger.landed import LandedMinutes
 from dataforge.storage.chain import Chain
@@ -25,8 +25,9 @@ class CountingStore(MemoryStore):
         self.read: Counter[str] = Counter()
 
     async def tail(self, key: str, size: int) -> bytes:
+        data = await super().tail(key, size)
         self.read[key] += 1
-        return await super().tail(key, size)
+        return data
 
 
 class SlowStore(MemoryStore):
@@ -61,8 +62,9 @@ async def test_each_footer_is_read_once_and_minutes_become_whole_step_by_step(
         assert {m: n for m, n in landed.minutes.items() if m >= landed.from_ms} == whole
         assert (landed.next, landed.newest_ms) == (records[-1].offset + 1, records[-1].timestamp)
     assert landed.from_ms == 0
-    assert set(store.read.values()) == {1}
     assert len(store.read) == len(runs)
+    del store.read[await minutes.key_of(records[-1].offset) or ""]  # looked at again while nothing follows it
+    assert set(store.read.values()) <= {1}
 
 
 @settings(max_examples=25)
@@ -128,6 +130,23 @@ async def test_of_a_long_chain_only_the_end_is_listed_and_read():
     assert 0 < landed.from_ms <= 19_950 * 10_000
     assert await minutes.key_of(11_111) == chain.key(11_111)
     assert store.names < 5_000
+
+
+async def test_a_look_that_fails_half_way_is_made_up_for_by_the_next():
+    class AwayOnce(MemoryStore):
+        answers = 1
+
+        async def tail(self, key: str, size: int) -> bytes:
+            self.answers -= 1
+            if self.answers == -1:
+                raise Transient("away", retry_after_s=0.001)
+            return await super().tail(key, size)
+
+    records = [LogRecord(n, n * MINUTE_MS, None, b"") for n in range(3)]
+    minutes = LandedMinutes(await put_chain(AwayOnce(), [[record] for record in records]))
+    with pytest.raises(Transient):
+        await minutes.refresh(0)
+    assert await minutes.refresh(0) == Landed(3, records[-1].timestamp, by_minute(records), 0)
 
 
 async def test_an_object_that_was_listed_and_is_gone_is_said():
