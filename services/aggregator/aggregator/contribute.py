@@ -1,10 +1,10 @@
-"""Compiles an event type's tables into one function that adds an event to pending rows.
+"""Compiles an event type's tables into one function that adds events to pending rows.
 
-The tables are known when the domain is loaded and the function runs once per event, so it is worth
-writing it out: no loops over metrics, no attribute lookups by name, no allocation but new rows.
+The tables are known when the domain is loaded and the loop runs once per event, so it is worth writing
+it out: no calls, no loops over metrics, no lookups by name, no allocation but new rows.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,8 +18,12 @@ Revised = tuple[int, int, Any, int]
 """(index of the table, pane, raw label, watermark at that moment) of an event that came after its pane's end."""
 Begun = list[Any]
 """The raw labels of a table's pending rows, in the order of the log."""
-Contribute = Callable[[Any, int, int, list[Pending], list[Begun], list[Revised]], None]
-"""(event, event time in ms, watermark in ms, pending rows per table, their labels, revisions)"""
+Contribute = Callable[
+    [Sequence[Any], Sequence[int], Sequence[int], int, int, list[Pending], list[Begun], list[Revised]], tuple[int, int]
+]
+"""(events, their times and the append times of their raw records, lateness and watermark (ms), pending rows per
+table, their labels, revisions) → (watermark after them, how many of them came too late)
+"""
 
 _OPS = {"eq": "==", "ne": "!=", "lt": "<", "le": "<=", "gt": ">", "ge": ">=", "in": "in", "not_in": "not in"}
 
@@ -51,7 +55,7 @@ class _Writer:
         """A local variable for `expression`, written once."""
         if key not in self.locals:
             self.locals[key] = f"v{len(self.locals)}"
-            self.lines.append(f"    {self.locals[key]} = {expression}")
+            self.lines.append(f"{self.locals[key]} = {expression}")
         return self.locals[key]
 
     def constant(self, value: Any) -> str:
@@ -142,32 +146,51 @@ class _Writer:
 def contribution_source(plan: Plan, attributes: Mapping[str, str]) -> tuple[str, dict[str, Any]]:
     """The function's text and the constants it closes over."""
     w = _Writer(plan.event, attributes, [], {}, {})
-    tables: list[str] = []
-    for n, table in enumerate(plan.tables):
-        pane = w.local(f"pane {table.pane_ms}", f"t - t % {table.pane_ms}")
-        past = w.local(f"past {table.pane_ms}", f"{pane} + {table.pane_ms} <= watermark")
-        label, conditions = w.label(table), [w.condition(c) for c in table.where]
-        columns = [w.column(at, column) for at, column in enumerate(table.columns)]
-        indent = "    "
-        if conditions:
-            tables.append(f"    if {' and '.join(conditions)}:")
-            indent += "    "
-        tables += [
-            indent + line
-            for line in (
-                f"rows = pending[{n}].get({pane})",
-                f"if rows is None: rows = pending[{n}][{pane}] = {{}}",
-                f"row = rows.get(label := {label})",
-                "if row is None:",
-                f"    rows[label] = [{', '.join(first for first, _ in columns)}]",
-                f"    begun[{n}].append(label)",
-                "else:",
-                *(f"    {statement}" for _, further in columns for statement in further),
-                f"if {past}: revised.append(({n}, {pane}, label, watermark))",
-            )
-        ]
-    head = "def contribute(e, t, watermark, pending, begun, revised):"
-    return "\n".join([head, *w.lines, *tables, "    return None", ""]), w.constants
+    tables = [line for n, table in enumerate(plan.tables) for line in _table(w, n, table)]
+    panes = dict.fromkeys(table.pane_ms for table in plan.tables)
+    lines = [
+        "def contribute(events, times, appended, lateness, watermark, pending, begun, revised):",
+        "    late = 0",
+        *(f"    pending{n}, begun{n} = pending[{n}], begun[{n}]" for n in range(len(plan.tables))),
+        *(f"    start{size} = end{size} = 0" for size in panes),
+        "    for e, t, now in zip(events, times, appended, strict=True):",
+        "        if t + lateness <= watermark:",
+        "            late += 1",
+        "            continue",
+        *(line for size in panes for line in _pane(plan, size)),
+        *(f"        {line}" for line in (*w.lines, *tables)),
+        "        if t > watermark < now: watermark = t if t < now else now",
+        "    return watermark, late",
+    ]
+    return "\n".join([*lines, ""]), w.constants
+
+
+def _pane(plan: Plan, size: int) -> list[str]:
+    """Nearly always an event is in the pane of the one before it, and finds that pane's rows at hand."""
+    tables = [n for n, table in enumerate(plan.tables) if table.pane_ms == size]
+    return [
+        f"        if not start{size} <= t < end{size}:",
+        f"            start{size} = t - t % {size}",
+        f"            end{size} = start{size} + {size}",
+        *(f"            rows{n} = pending{n}.get(start{size})" for n in tables),
+    ]
+
+
+def _table(w: _Writer, n: int, table: Table) -> list[str]:
+    """Adds event `e` of time `t` to the table's pending rows."""
+    label, conditions = w.label(table), [w.condition(c) for c in table.where]
+    columns = [w.column(at, column) for at, column in enumerate(table.columns)]
+    lines = [
+        f"if rows{n} is None: rows{n} = pending{n}[start{table.pane_ms}] = {{}}",
+        f"row = rows{n}.get(label := {label})",
+        "if row is None:",
+        f"    rows{n}[label] = [{', '.join(first for first, _ in columns)}]",
+        f"    begun{n}.append(label)",
+        "else:",
+        *(f"    {statement}" for _, further in columns for statement in further),
+        f"if end{table.pane_ms} <= watermark: revised.append(({n}, start{table.pane_ms}, label, watermark))",
+    ]
+    return [f"if {' and '.join(conditions)}:", *(f"    {line}" for line in lines)] if conditions else lines
 
 
 def compile_contribution(plan: Plan, attributes: Mapping[str, str]) -> Contribute:

@@ -128,25 +128,14 @@ class Fold:
                 self.outcomes[outcome] += number
 
     def _count(self, values: Sequence[bytes], ts: Sequence[int]) -> dict[str, int]:
-        """Valid records, and the append times (ms) of their raw ones. Returns outcomes.
-
-        Whatever every record needs is a local here: this loop is what an event costs.
-        """
+        """Valid records, and the append times (ms) of their raw ones. Returns outcomes."""
         events, event_ids, times = self.decode(values)
         first = self.seen.first(event_ids)
         if len(first) < len(values):
             events, times, ts = ([column[i] for i in first] for column in (events, times, ts))
-        contribute, lateness_ms, watermark = self.contribute, self.lateness_ms, self.watermark
-        pending, begun, revised = self.pending, self.begun, self.revised
-        late = 0
-        for event, event_ms, now_ms in zip(events, times, ts, strict=True):
-            if event_ms + lateness_ms <= watermark:
-                late += 1
-                continue
-            contribute(event, event_ms, watermark, pending, begun, revised)
-            if event_ms > watermark < now_ms:
-                watermark = event_ms if event_ms < now_ms else now_ms
-        self.watermark = watermark
+        self.watermark, late = self.contribute(
+            events, times, ts, self.lateness_ms, self.watermark, self.pending, self.begun, self.revised
+        )
         return {"counted": len(first) - late, "duplicate": len(values) - len(first), "late": late}
 
     def ids_of(self, minutes: set[int]) -> list[str]:

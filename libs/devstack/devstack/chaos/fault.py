@@ -12,7 +12,7 @@ A fault object is drawn once, with everything random about it decided, and lives
 import asyncio
 import random
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from devstack.errors import StackError
@@ -40,6 +40,8 @@ class Stage:
     """`kafka`, `valkey`, `s3`: what the services are told to connect to."""
     raw_topic: str
     judged_topic: str
+    read: dict[str, Mapping[int, int]] = field(default_factory=dict[str, Mapping[int, int]])
+    """Topic → partition → offset before which those who look on have read everything: no fault takes more from them."""
 
     @property
     def direct(self) -> Endpoints:

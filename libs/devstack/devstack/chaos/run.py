@@ -86,7 +86,7 @@ class Run:
             tapes = [asyncio.create_task(tape.run(), name=tape.topic) for tape in seen.tapes]
             try:
                 async with watch.watching():
-                    director = await self._attack(stage, seen, watch)
+                    director = await self._attack(stage, seen, watch, tapes)
                     report = await self._compared(stage, seen, watch, tapes)
                     report.verify, objections = await verify(stage.stack.paths.data)
                     self.problems += objections
@@ -101,8 +101,10 @@ class Run:
         report.recovery_s = director.hits(recoveries(director.struck(), histories), self._final)
         return assess(report, wanted=self.options.faults, max_recovery_s=self.options.max_recovery_s)
 
-    async def _attack(self, stage: Stage, seen: Witnesses, watch: Watch) -> Director:
-        """Replay at a steady rate until the time is over and every fault has happened."""
+    async def _attack(
+        self, stage: Stage, seen: Witnesses, watch: Watch, tapes: Sequence[asyncio.Task[None]]
+    ) -> Director:
+        """Replay at a steady rate until the time is over and every fault has happened, or a tape broke."""
         length_s = self.options.minutes * 60 * _SPARE + _SPARE_S
         rate = min(self.options.rate, ROWS / length_s)
         purchases = read_purchases(round(rate * length_s))
@@ -126,15 +128,16 @@ class Run:
             attacking = asyncio.create_task(self._strike(director))
             try:
                 with self.show(director, watch):
-                    await asyncio.wait({attacking, replaying}, return_when=asyncio.FIRST_COMPLETED)
+                    await asyncio.wait({attacking, replaying, *tapes}, return_when=asyncio.FIRST_COMPLETED)
                     if not attacking.done():
                         attacking.cancel()
-                        self.problems.append("the replay ended before the last fault")
+                        self.problems.append("the replay or a tape ended before the last fault")
                     [ended] = await asyncio.gather(attacking, return_exceptions=True)
                     if isinstance(ended, Exception):
                         self.problems.append(f"the faults ended before the last one: {ended!r}")
                     attacked.set()
-                    await replaying
+                    if not any(tape.done() for tape in tapes):
+                        await replaying
             except KafkaError as error:  # an idempotent producer tries for ever, unless the broker has lost something
                 self.problems.append(f"the replay failed, the broker does not know what it acknowledged: {error!r}")
             finally:
@@ -156,6 +159,8 @@ class Run:
 
     async def _settle(self, seen: Witnesses, watch: Watch, tapes: Sequence[asyncio.Task[None]]) -> bool:
         """Wait until every stage has everything. Where one stands still, that is a problem, and False."""
+        if self._broken(tapes):
+            return False
         ends, begin_s = await self._log_end(seen), time.monotonic()
         least, moved_s = float("inf"), begin_s
         while late := watch.behind(ends, begin_s):

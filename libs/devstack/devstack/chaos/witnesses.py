@@ -78,6 +78,7 @@ async def witnesses(stage: Stage, partitions: int) -> AsyncIterator[Witnesses]:
     raw = Tape(reach.kafka, stage.raw_topic, (RAW, raw_columns))
     judged = Tape(reach.kafka, stage.judged_topic, (RAW, raw_columns), (JUDGED, accepted))
     quarantine = Tape(reach.kafka, f"quarantine.{event}", (QUARANTINED, copies))
+    stage.read.update({tape.topic: tape.next for tape in (raw, judged)})
     async with AsyncExitStack() as stack:
         state = await stack.enter_async_context(State(reach.redis_url, event, partitions))
         raw_ends = await stack.enter_async_context(landing_raw.following())

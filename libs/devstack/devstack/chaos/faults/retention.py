@@ -3,6 +3,7 @@
 import asyncio
 import random
 import time
+from collections.abc import Mapping
 from contextlib import suppress
 
 from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
@@ -19,7 +20,9 @@ _LANDED_S = 20.0
 
 
 class Overtaken:
-    """Every instance of a reader is killed and held down; its topic is deleted up to what is landed."""
+    """Every instance of a reader is killed and held down; its topic is deleted up to what is landed, and known to
+    those who look on.
+    """
 
     kind = "retention"
 
@@ -61,7 +64,7 @@ class Overtaken:
         while time.monotonic() < deadline:
             with suppress(ClientError, BotoCoreError, OSError):  # another fault may hold the store
                 ends = await landing.next()
-            if found := {partition: end for partition, end in ends.items() if end > read.get(partition, 0)}:
+            if found := deletable(ends, read, stage.read.get(topic)):
                 return found
             await asyncio.sleep(0.2)
         raise NotInForce(f"nothing new of {topic} was landed within {_LANDED_S:.0f} s")
@@ -69,6 +72,14 @@ class Overtaken:
     async def heal(self, stage: Stage) -> None:
         while self._held:
             stage.stack.release(self._held.pop())
+
+
+def deletable(landed: Mapping[int, int], read: Mapping[int, int], seen: Mapping[int, int] | None) -> dict[int, int]:
+    """Partition → offset before which its log can go: of what is landed, no more than the onlookers have `seen`, where
+    there are any; only partitions that then lose something the reader has not `read`. Pure.
+    """
+    ends = {p: end if seen is None else min(end, seen.get(p, 0)) for p, end in landed.items()}
+    return {p: end for p, end in ends.items() if end > read.get(p, 0)}
 
 
 def draw(chosen: random.Random) -> Overtaken:
