@@ -50,6 +50,12 @@ def test_a_fault_after_the_recovery_does_not_overlap() -> None:
     assert recoveries([first, second], {"judge": history}) == {1: {"judge": 2.0}, 2: {"judge": 3.0}}
 
 
+def test_a_fault_that_was_healed_before_this_one_does_not_matter() -> None:
+    first, second = Struck(1, 1, 9, {0: 30}), Struck(2, 2, 3, {0: 10})
+    history = [Seen(4, {0: 11}), Seen(11, {0: 31})]
+    assert recoveries([first, second], {"judge": history}) == {1: {"judge": 2.0}, 2: {"judge": 1.0}}
+
+
 def test_two_faults_at_once_are_measured_from_the_same_heal() -> None:
     """A gateway is killed while nobody reaches Kafka: no stage can be back before that is over."""
     black_hole, kill = Struck(1, 1, 9, {0: 30}), Struck(2, 2, 2, {0: 10})

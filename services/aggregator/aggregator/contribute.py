@@ -147,18 +147,18 @@ def contribution_source(plan: Plan, attributes: Mapping[str, str]) -> tuple[str,
     """The function's text and the constants it closes over."""
     w = _Writer(plan.event, attributes, [], {}, {})
     tables = [line for n, table in enumerate(plan.tables) for line in _table(w, n, table)]
-    panes = dict.fromkeys(table.pane_ms for table in plan.tables)
+    sizes = dict.fromkeys(table.pane_ms for table in plan.tables)
+    panes = [line for size in sizes for line in _pane(plan, size)]
     lines = [
         "def contribute(events, times, appended, lateness, watermark, pending, begun, revised):",
         "    late = 0",
         *(f"    pending{n}, begun{n} = pending[{n}], begun[{n}]" for n in range(len(plan.tables))),
-        *(f"    start{size} = end{size} = 0" for size in panes),
+        *(f"    start{size} = end{size} = 0" for size in sizes),
         "    for e, t, now in zip(events, times, appended, strict=True):",
         "        if t + lateness <= watermark:",
         "            late += 1",
         "            continue",
-        *(line for size in panes for line in _pane(plan, size)),
-        *(f"        {line}" for line in (*w.lines, *tables)),
+        *(f"        {line}" for line in (*panes, *w.lines, *tables)),
         "        if t > watermark < now: watermark = t if t < now else now",
         "    return watermark, late",
     ]
@@ -169,10 +169,10 @@ def _pane(plan: Plan, size: int) -> list[str]:
     """Nearly always an event is in the pane of the one before it, and finds that pane's rows at hand."""
     tables = [n for n, table in enumerate(plan.tables) if table.pane_ms == size]
     return [
-        f"        if not start{size} <= t < end{size}:",
-        f"            start{size} = t - t % {size}",
-        f"            end{size} = start{size} + {size}",
-        *(f"            rows{n} = pending{n}.get(start{size})" for n in tables),
+        f"if not start{size} <= t < end{size}:",
+        f"    start{size} = t - t % {size}",
+        f"    end{size} = start{size} + {size}",
+        *(f"    rows{n} = pending{n}.get(start{size})" for n in tables),
     ]
 
 

@@ -76,11 +76,9 @@ class LandedMinutes:
         return self._last
 
     async def _since(self, last: Footer) -> list[Footer]:
-        new: list[Footer] = []
-        async for footer in self.chain.after(last):
-            new.append(footer)
-            if len(new) == _FOLLOWED:
-                return new + await self._footers([start async for start in self.chain.starts(footer.start)])
+        new = await self.chain.after(last, _FOLLOWED)
+        if len(new) == _FOLLOWED:
+            new += await self._footers([start async for start in self.chain.starts(new[-1].start)])
         return new
 
     async def _is_there(self, known: Footer) -> bool:
@@ -105,7 +103,8 @@ class LandedMinutes:
         older = older[-self._read_back :]
         # All that may fail comes first: what is noted below is noted together.
         self._add(await self._footers(older))
-        self._first, self._whole = [*older, self._first][0], whole
+        self._whole = whole
+        self._first = older[0] if older else self._first
 
     def _add(self, footers: list[Footer]) -> None:
         self._objects += len(footers)

@@ -3,6 +3,7 @@
 import asyncio
 import re
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from typing import Literal, NamedTuple
 
 from dataforge.errors import Fatal
@@ -95,21 +96,19 @@ class Chain:
 
     async def _end_after(self, start: int) -> ChainEnd | None:
         """The chain's end, where few objects follow this one."""
-        last, followed = await self.listed(start), 0
-        async for footer in self.after(last):
-            last, followed = footer, followed + 1
-            if followed == _FOLLOWED:
-                return None
-        return ChainEnd(last.next, last)
+        first = await self.listed(start)
+        followed = await self.after(first, _FOLLOWED)
+        last = [first, *followed][-1]
+        return None if len(followed) == _FOLLOWED else ChainEnd(last.next, last)
 
-    async def after(self, last: Footer) -> AsyncIterator[Footer]:
-        """The objects after this one, by their names: each starts where the one before it ends."""
-        while True:
-            try:
+    async def after(self, last: Footer, at_most: int) -> list[Footer]:
+        """The next objects after this one, by their names: each starts where the one before it ends."""
+        found: list[Footer] = []
+        with suppress(KeyError):
+            while len(found) < at_most:
                 last = await self.footer(self.key(last.next))
-            except KeyError:
-                return
-            yield last
+                found.append(last)
+        return found
 
     async def start_of(self, offset: int) -> int | None:
         """Where the object starts that holds `offset`, or is the last before it; None where there is none."""

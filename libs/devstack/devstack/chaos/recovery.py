@@ -50,18 +50,20 @@ def back_at(history: Sequence[Seen], after_s: float, ends: Positions) -> float |
 def recovery_s(struck: Struck, others: Iterable[Struck], history: Sequence[Seen]) -> float | None:
     """Seconds from the heal of the last overlapping fault until the stage has moved on past the log end of that moment.
 
-    A fault overlaps if it was in force when this one was injected, or injected before the stage was back, counted in
-    the same way; None: never back.
+    A fault overlaps if it was injected before the stage was back, counted in the same way; one that was in force before
+    `struck`, if it was over before then: else the stage came back in spite of it. None: never back.
     """
     last, others = struck, sorted(others, key=attrgetter("injected_s"))
     while True:
         back_s = back_at(history, last.healed_s, last.ends)
         limit_s = float("inf") if back_s is None else back_s
-        # Healed later than the last one, it was in force after this one's injection.
-        overlapping = next((o for o in others if last.healed_s < o.healed_s and o.injected_s < limit_s), None)
-        if overlapping is None:
+        for other in others:
+            met_s = other.injected_s if other.injected_s >= struck.injected_s else other.healed_s
+            if last.healed_s < other.healed_s and met_s < limit_s:
+                last = other
+                break
+        else:
             return None if back_s is None else back_s - last.healed_s
-        last = overlapping
 
 
 def recoveries(faults: Sequence[Struck], histories: Mapping[str, Sequence[Seen]]) -> dict[int, dict[str, float | None]]:
