@@ -49,6 +49,7 @@ def test_two_starts_at_the_same_time_are_one_stack(tmp_path: Path, watch: Any):
         assert one.state() == two.state()
         assert len(left_behind(tmp_path)) == 3
         assert one.stop()
+        assert not two.stop()  # it has ended; whichever of them started the supervisor must hear of it
     assert left_behind(tmp_path) == []
 
 
