@@ -5,8 +5,11 @@ connection would keep reading the snapshot of the file that it had then: its own
 *Source*: the JDBC catalog's schema V1.
 """
 
+import fcntl
+import os
 import sqlite3
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 _TABLES = """
@@ -33,7 +36,18 @@ _BUSY_S = 30
 def prepared(file: Path) -> str:
     """Make the catalog where there is none yet; its JDBC address. Safe beside others that do the same."""
     file.parent.mkdir(parents=True, exist_ok=True)
-    with closing(sqlite3.connect(file, timeout=_BUSY_S)) as db:
+    with _one_at_a_time(file.parent), closing(sqlite3.connect(file, timeout=_BUSY_S)) as db:
         db.execute("PRAGMA journal_mode = WAL")
         db.executescript(_TABLES)
     return f"jdbc:sqlite:{file.absolute()}?journal_mode=WAL&busy_timeout={_BUSY_S * 1000}"
+
+
+@contextmanager
+def _one_at_a_time(folder: Path) -> Iterator[None]:
+    """SQLite does not wait where two change a new file to WAL at once, whatever its timeout: one of them is refused."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)

@@ -1,7 +1,9 @@
 """Where the tables are and how Spark runs is configuration only."""
 
 import sqlite3
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Barrier
 
 import pytest
 
@@ -25,6 +27,15 @@ def test_locally_the_catalog_is_a_file_that_is_made(tmp_path: Path):
         names = {name for (name,) in db.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
     assert names == {"iceberg_tables", "iceberg_namespace_properties"}
     assert prepared(file) == said["spark.sql.catalog.lake.uri"], "made again, or elsewhere"
+
+
+def test_those_who_make_it_at_the_same_time_wait_for_each_other(tmp_path: Path):
+    """Two jobs on a new machine: SQLite itself refuses one of them, now and then, whatever its timeout."""
+    with ThreadPoolExecutor(8) as threads:
+        for n in range(60):
+            at_once, file = Barrier(8), tmp_path / str(n) / "catalog.db"
+            uris = set(threads.map(lambda _, file=file, at_once=at_once: (at_once.wait(), prepared(file))[1], range(8)))
+            assert len(uris) == 1
 
 
 def test_in_aws_it_is_glue_and_spark_is_somebody_elses(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

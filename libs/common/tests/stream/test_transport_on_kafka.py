@@ -7,7 +7,7 @@ import signal
 import sqlite3
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from pathlib import Path
 from uuid import uuid4
 
@@ -22,6 +22,11 @@ pytestmark = pytest.mark.integration
 
 PARTITIONS = 4
 WORKER = Path(__file__).with_name("counting_worker.py")
+SCHEMA = """
+CREATE TABLE owner (partition INTEGER PRIMARY KEY, claim TEXT, position INTEGER NOT NULL);
+CREATE TABLE seen (partition INTEGER, offset INTEGER, value BLOB);
+CREATE TABLE opened (partition INTEGER, position INTEGER);
+"""
 
 
 async def until(condition: Callable[[], Awaitable[bool]], what: str, deadline_s: float = 60) -> None:
@@ -78,6 +83,10 @@ class Worker:
 async def workers(kafka: str, topic: str, folder: Path, count: int, *, static: bool) -> AsyncIterator[list[Worker]]:
     ports = random.sample(range(20_000, 32_000), count)
     group = [Worker(kafka, topic, folder, f"worker-{n}", ports[n], static) for n in range(count)]
+    with closing(sqlite3.connect(folder / "state.db")) as database:
+        # Before any of them: two that change a new file to WAL at once do not wait for each other.
+        database.execute("PRAGMA journal_mode=WAL")
+        database.executescript(SCHEMA)
     try:
         for worker in group:
             await worker.start()
