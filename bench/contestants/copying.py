@@ -20,7 +20,7 @@ async def copy(bootstrap: str, source: str, target: str, partitions: int, events
         bootstrap_servers=bootstrap,
         acks="all",
         enable_idempotence=True,
-        compression_type="lz4",
+        compression_type="zstd",
         max_batch_size=512 * 1024,
     )
 

@@ -80,7 +80,7 @@ async def test_each_waits_for_the_recovery_from_the_one_before() -> None:
     assert first.ends is not None
     assert second.in_flight["log_end"][0] > first.ends[0]
     assert director.counts == {"note": 2}
-    assert director.unrecovered == []
+    assert director.failed == []
 
 
 async def test_one_may_begin_beside_another_but_not_on_the_same_victim() -> None:
@@ -111,21 +111,25 @@ async def test_what_cannot_happen_is_tried_again_and_in_the_end_told(monkeypatch
     said: list[str] = []
     director = await run(Log(flowing=True), [planned(1, Note("a", said, refusals=2))])
     assert said == ["a ends", "a ends", "a begins", "a ends"]
-    assert director.missed == []
+    assert director.failed == []
     monkeypatch.setattr(directing, "_IDLE_S", 0.5)
     director = await run(Log(flowing=True), [planned(1, Note("b", said, refusals=1000))])
     assert director.happened == []
-    assert director.missed == ["fault 1 (note of b) did not happen: not there"]
+    assert director.failed == ["fault 1 (note of b) did not happen: not there"]
 
 
 async def test_a_stage_that_does_not_come_back_is_waited_for_no_longer_than_patience() -> None:
     said: list[str] = []
     log = Log(flowing=True)
     log.stalled = True
-    director = await run(log, [planned(1, Note("a", said)), planned(2, Note("b", said))], patience_s=0.3)
+    told: list[str] = []
+    async with directed(log, patience_s=0.3) as director, asyncio.timeout(60):
+        director.tell = told.append
+        await director.run([planned(1, Note("a", said)), planned(2, Note("b", said))])
     assert len(director.happened) == 2
-    [told] = director.unrecovered
-    assert told.startswith("when fault 2 (note of b) was due, not back after 0.3 s: judge")
+    [failed] = director.failed
+    assert failed.startswith("when fault 2 (note of b) was due, not back after 0.3 s: judge")
+    assert [line.split(" s: ", 1)[1] for line in told] == ["fault 1 (note of a)", failed, "fault 2 (note of b)"]
 
 
 async def test_a_cause_that_stays_is_told_and_the_next_fault_comes() -> None:

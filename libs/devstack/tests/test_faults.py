@@ -11,8 +11,6 @@ from typing import Any
 
 import psutil
 import pytest
-from aiobotocore.session import AioSession
-from botocore.config import Config
 from botocore.exceptions import ClientError
 from redis.asyncio import Redis
 
@@ -28,6 +26,7 @@ from devstack.chaos.faults.processes import Kill, Rescaled, Zombie
 from devstack.chaos.kinds import KINDS
 from devstack.chaos.proxies import Proxies
 from devstack.model import ServiceSpec
+from devstack.oracle.landed import Bucket
 from devstack.paths import StackPaths
 from devstack.stack import Stack
 
@@ -169,33 +168,23 @@ async def test_a_lost_tail_rolls_state_and_position_back_together(tmp_path: Path
 
 
 @asynccontextmanager
-async def bucket(stack: Stack):
-    reach = stack.endpoints()
-    config = Config(retries={"total_max_attempts": 1}, s3={"addressing_style": "path"})
-    connect: Any = AioSession().create_client(
-        "s3",
-        endpoint_url=reach.s3_endpoint,
-        region_name=reach.s3_region,
-        aws_access_key_id=reach.s3_access_key,
-        aws_secret_access_key=reach.s3_secret_key,
-        config=config,
-    )
-    async with connect as client:
+async def objects(stack: Stack):
+    bucket = Bucket.of(stack.endpoints())
+    async with bucket.client(retries={"total_max_attempts": 1}) as client:
 
         async def put(key: str, size: int) -> int:
             try:
                 answer = await client.put_object(
-                    Bucket=reach.s3_bucket, Key=key, Body=key[:1].encode() * size, IfNoneMatch="*"
+                    Bucket=bucket.name, Key=key, Body=key[:1].encode() * size, IfNoneMatch="*"
                 )
             except ClientError as error:
                 answer = error.response
             return answer["ResponseMetadata"]["HTTPStatusCode"]
 
         async def stored() -> dict[str, bytes]:
-            listed = await client.list_objects_v2(Bucket=reach.s3_bucket)
+            listed = await client.list_objects_v2(Bucket=bucket.name)
             keys = [entry["Key"] for entry in listed.get("Contents", ()) if "-" not in entry["Key"]]
-            answers = [await client.get_object(Bucket=reach.s3_bucket, Key=key) for key in keys]
-            return dict(zip(keys, [await answer["Body"].read() for answer in answers], strict=True))
+            return {key: await bucket.get(client, key) for key in keys}
 
         yield put, stored
 
@@ -207,7 +196,7 @@ async def test_a_full_disk_refuses_tears_nothing_and_goes_on_when_there_is_room(
     async with disk.small_disk(paths, 16):
         with Stack.start(tmp_path, services=(), servers=("s3proxy",), tied=True) as stack:
             stage = Stage(stack, {}, "", "")
-            async with bucket(stack) as (put, stored):
+            async with objects(stack) as (put, stored):
                 assert await put("a/1", 100_000) == 200
                 fault = DiskFull(free_bytes=200_000)
                 await fault.inject(stage)
@@ -223,7 +212,7 @@ async def test_a_full_disk_refuses_tears_nothing_and_goes_on_when_there_is_room(
             pid = stack.pid("s3proxy")
             os.kill(pid, signal.SIGKILL)
             await until(lambda: stack.pid("s3proxy") not in (0, pid) and stack.state().phase == "ready", 60)
-            async with bucket(stack) as (_, stored):
+            async with objects(stack) as (_, stored):
                 assert await stored() == {"a/1": b"a" * 100_000, "a/2": b"a" * 1_000_000}
     assert not (tmp_path / "s3proxy" / "objects").exists()
 

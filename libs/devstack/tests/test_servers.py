@@ -1,5 +1,6 @@
 """The real servers: killed, started again, with their data, on their ports."""
 
+import asyncio
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,8 +12,10 @@ from redis.asyncio import Redis
 
 from dataforge.stream.topics import TopicSpec, ensure_topics
 
+from devstack.bench.workers import stored
 from devstack.embedded import EmbeddedServers
 from devstack.model import Endpoints
+from devstack.oracle.landed import Bucket
 from devstack.servers.kafka import new_cluster_id
 
 pytestmark = pytest.mark.integration
@@ -115,6 +118,15 @@ async def test_what_a_killed_s3proxy_left_half_written_is_gone_when_it_is_back(s
     async with s3(reach) as client:
         listed = await client.list_objects_v2(Bucket=reach.s3_bucket, Prefix="landing/b/")
         assert [entry["Key"] for entry in listed["Contents"]] == ["landing/b/0/1-2"]
+
+
+async def test_more_large_objects_are_read_than_a_client_has_connections(servers: EmbeddedServers):
+    bucket, body = Bucket.of(servers.endpoints), b"x" * 2**20
+    async with bucket.client() as client:
+        for number in range(12):
+            await client.put_object(Bucket=bucket.name, Key=f"many/0/{number:02d}", Body=body)
+    async with asyncio.timeout(60):
+        assert (await stored(bucket, "many"))[0] == [body] * 12
 
 
 async def test_s3proxy_refuses_a_wrong_key(servers: EmbeddedServers):

@@ -40,7 +40,7 @@ def check_text(value: bytes) -> None:
 
 def check_depth(value: bytes) -> None:
     """*Raises* `Rejected` where more than `MAX_DEPTH` objects and arrays are open at once."""
-    if value.count(b"[") + value.count(b"{") <= MAX_DEPTH:
+    if len(value) <= MAX_DEPTH or value.count(b"[") + value.count(b"{") <= MAX_DEPTH:
         return
     depth = 0
     for bracket in _BRACKET.findall(_STRING.sub(b"", value)):
@@ -60,13 +60,16 @@ def plain_keys(value: bytes, quotes: int) -> bool:
 
 
 def distinct_keys(value: bytes) -> bool:
-    """Whether a flat object's keys are told apart at a glance, those nobody asked for too: a key that is there twice,
-    in whatever way it is written, is one key here and leaves quotes over. False only means that a slower look is due.
+    """Whether an object's keys are told apart at a glance, those nobody asked for too: a key that is there twice, in
+    whatever way it is written, is one key here, and leaves a colon and quotes over. False only means that a slower look
+    is due.
     """
     try:
         fields = _fields(value)
     except (msgspec.DecodeError, RecursionError):
         return False
+    if value.count(b":") == len(fields):  # no text has one, as times do, and no key is inside a value
+        return True
     values = b"".join(fields.values())
     return b"{" not in values and plain_keys(value, 2 * len(fields) + values.count(b'"'))
 

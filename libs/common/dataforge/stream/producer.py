@@ -28,7 +28,7 @@ class BatchProducer:
         self,
         bootstrap: str,
         *,
-        compression: str = "lz4",
+        compression: str = "zstd",
         max_batch_bytes: int = 512 * 1024,
         max_record_bytes: int = 8 * 1024 * 1024,
         request_timeout_s: float = 20,

@@ -108,7 +108,7 @@ async def landing(*, events: int, rounds: int, seed: int, names: Sequence[str], 
             await arena.domain(number)
             start = await arena.script("put.py", raw(), str(PARTITIONS), "0")
             whole = await arena.script("put.py", raw(number), str(PARTITIONS), str(events))
-            return net(start, whole, events, digest_of(await _objects(bucket, f"put/{raw(number)}")), arena.expected)
+            return net(start, whole, events, digest_of(await stored(bucket, f"put/{raw(number)}")), arena.expected)
 
         turns = {OURS: landed} | {name: {"raw_put": putting}[name] for name in names}
         return report("landing", await in_turns(turns, rounds, say))
@@ -122,16 +122,15 @@ def _reached(ends: Callable[[int], Awaitable[dict[int, int]]], events: int) -> C
     return reached
 
 
-async def _objects(bucket: Bucket, folder: str) -> list[list[bytes]]:
-    """Partition by partition, the objects in the order of their names."""
+async def stored(bucket: Bucket, folder: str) -> list[list[bytes]]:
+    """Partition by partition, the objects of a folder in the order of their names."""
     found: list[list[bytes]] = []
     async with bucket.client() as s3:
         for partition in range(PARTITIONS):
             prefix = f"{folder}/{partition}/"
             pages = s3.get_paginator("list_objects_v2").paginate(Bucket=bucket.name, Prefix=prefix)
             keys = sorted([item["Key"] async for page in pages for item in page.get("Contents", [])])
-            answers = [await s3.get_object(Bucket=bucket.name, Key=key) for key in keys]
-            found.append([await answer["Body"].read() for answer in answers])
+            found.append([await bucket.get(s3, key) for key in keys])
     return found
 
 
@@ -141,4 +140,4 @@ async def _values(bucket: Bucket, folder: str) -> list[list[bytes]]:
     def values(body: bytes) -> list[bytes]:
         return pq.read_table(io.BytesIO(body), columns=["value"])["value"].to_pylist()
 
-    return [[value for body in bodies for value in values(body)] for bodies in await _objects(bucket, folder)]
+    return [[value for body in bodies for value in values(body)] for bodies in await stored(bucket, folder)]

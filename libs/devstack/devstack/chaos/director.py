@@ -47,12 +47,12 @@ class Director:
     """How long a fault waits for the recovery from the one before."""
     begin_s: float = field(default_factory=time.monotonic)
     happened: list[Happened] = field(default_factory=list)
-    missed: list[str] = field(default_factory=list)
-    """Faults that did not happen, and why."""
-    unhealed: list[str] = field(default_factory=list)
-    """Faults whose cause could not be taken away, and why."""
-    unrecovered: list[str] = field(default_factory=list)
-    """Faults that struck while the platform had not come back: seconds from the last of them would hide the wait."""
+    failed: list[str] = field(default_factory=list)
+    """What did not go as planned, in words, as it came: a fault that did not happen, whose cause could not be taken
+    away, or that struck while the platform had not come back (seconds from the last of them would hide the wait)."""
+
+    tell: Callable[[str], object] = lambda _: None
+    """Takes a line for each fault that struck and each failure, as it came."""
 
     @property
     def in_force(self) -> list[Happened]:
@@ -67,7 +67,7 @@ class Director:
     def idle(self) -> list[str]:
         """Those that had none, in words."""
         idle = (h.planned for h in self.happened if not _effective(h))
-        return [f"fault {p.number} ({p.kind} of {p.fault.victim}) had no effect" for p in idle]
+        return [f"{_name(planned)} had no effect" for planned in idle]
 
     def struck(self) -> list[Struck]:
         """Those that are over."""
@@ -86,7 +86,7 @@ class Director:
     @property
     def problems(self) -> list[str]:
         """All that did not go as planned, in words."""
-        return [*self.missed, *self.idle, *self.unhealed, *self.unrecovered]
+        return [*self.failed, *self.idle]
 
     async def run(self, schedule: Sequence[Planned]) -> None:
         """Returns when the last is healed. *Raises* what a fault fails with other than `NotInForce`."""
@@ -107,8 +107,8 @@ class Director:
             await asyncio.sleep(self.begin_s + planned.at_s - time.monotonic())
             await _wait(lambda: not self.in_force, None)
             if not await self.recovered():
-                told = f"when fault {planned.number} ({planned.kind} of {planned.fault.victim}) was due, not back after"
-                self.unrecovered.append(f"{told} {self.patience_s:g} s: {', '.join(self._standing()) or 'the broker'}")
+                standing = ", ".join(self._standing()) or "the broker"
+                self._fail(f"when {_name(planned)} was due, not back after {self.patience_s:g} s: {standing}")
         await _wait(lambda: not any(_meet(h.planned, planned) for h in self.in_force), None)
 
     def _recovered(self) -> bool:
@@ -133,10 +133,15 @@ class Director:
                 else:
                     happened = Happened(planned, evidence, time.monotonic())
                     self.happened.append(happened)
+                    self.tell(f"{happened.injected_s - self.begin_s:6.0f} s: {_name(planned)}")
                     healing.create_task(self._heal(happened))
                     return
             await asyncio.sleep(_LOOK_S)
-        self.missed.append(f"fault {planned.number} ({planned.kind} of {planned.fault.victim}) did not happen: {why}")
+        self._fail(f"{_name(planned)} did not happen: {why}")
+
+    def _fail(self, told: str) -> None:
+        self.failed.append(told)
+        self.tell(f"{time.monotonic() - self.begin_s:6.0f} s: {told}")
 
     def _in_flight(self) -> dict[str, Any]:
         """What shows work in hand: the log grows, and somebody has yet to follow. Empty where that is not so."""
@@ -158,8 +163,8 @@ class Director:
                 StackError,
                 TimeoutError,
             ) as error:  # the others must be healed all the same, and the run goes on to be told of
-                said = f"fault {planned.number} ({planned.kind} of {planned.fault.victim})"
-                self.unhealed.append(f"{said} could not be healed: {str(error) or f'not within {_TAKES_S:.0f} s'}")
+                why = str(error) or f"not within {_TAKES_S:.0f} s"
+                self._fail(f"{_name(planned)} could not be healed: {why}")
             happened.healed_s = healed_s = time.monotonic()
         await _wait(lambda: self.watch.end_since(healed_s) is not None, _IDLE_S)
         happened.ends = dict(self.watch.end_since(healed_s) or self.watch.ends)
@@ -176,6 +181,10 @@ class Director:
             in_flight=h.in_flight,
             evidence=h.planned.fault.evidence,
         )
+
+
+def _name(planned: Planned) -> str:
+    return f"fault {planned.number} ({planned.kind} of {planned.fault.victim})"
 
 
 def _meet(one: Planned, other: Planned) -> bool:

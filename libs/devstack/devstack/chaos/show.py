@@ -1,4 +1,4 @@
-"""A chaos run on a terminal: while it goes on, and what came out."""
+"""A chaos run as people see it: while it goes on, and what came out."""
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -18,8 +18,11 @@ _SHOWN_PROBLEMS = 20
 
 @contextmanager
 def live(console: Console, wanted: int, director: Director, watch: Watch) -> Iterator[None]:
-    """Faults so far, what is in force, how far each stage is behind; nothing where the console is no terminal."""
+    """Faults so far, what is in force, how far each stage is behind; where the console is no terminal, a line for
+    each fault as it strikes.
+    """
     if not console.is_terminal:
+        director.tell = lambda line: console.print(line, highlight=False, markup=False, soft_wrap=True)
         yield
         return
 

@@ -50,6 +50,13 @@ class Bucket:
         config = Config(s3={"addressing_style": "path"}, **options)
         return session.client("s3", endpoint_url=self.endpoint or None, config=config)
 
+    async def get(self, s3: Any, key: str) -> bytes:
+        """An object, by such a client. Read at once: an answer that is not holds one of the client's ten connections,
+        and the eleventh would wait for ever.
+        """
+        answer = await s3.get_object(Bucket=self.name, Key=key)
+        return await answer["Body"].read()
+
 
 @dataclass(frozen=True, slots=True)
 class Landing:
@@ -65,7 +72,7 @@ class Landing:
 
             async def rows(key: str) -> pa.Table:
                 async with slots:
-                    return _rows(await self._get(s3, key))
+                    return _rows(await self.bucket.get(s3, key))
 
             tables = await asyncio.gather(*map(rows, await self._keys(s3)))
         return pa.concat_tables([LANDED.empty_table(), *tables])
@@ -81,7 +88,7 @@ class Landing:
             for key in await self._keys(s3):
                 partition = int(key.split("/")[-2])
                 last[partition] = max(key, last.get(partition, ""))
-            return {partition: _footer(await self._get(s3, key)) for partition, key in last.items()}
+            return {partition: _footer(await self.bucket.get(s3, key)) for partition, key in last.items()}
 
     @asynccontextmanager
     async def following(self, field: str = "next") -> AsyncIterator[Callable[[int], Awaitable[dict[int, int]]]]:
@@ -99,7 +106,7 @@ class Landing:
                 while True:
                     key = f"landing/{self.topic}/{partition}/{following.get(partition, 0):020d}.parquet"
                     try:
-                        footer = _footer(await self._get(s3, key))
+                        footer = _footer(await self.bucket.get(s3, key))
                     except s3.exceptions.NoSuchKey:
                         return
                     found[partition], following[partition] = footer[field], footer["next"]
@@ -116,10 +123,6 @@ class Landing:
         listed = [item["Key"] async for page in pages for item in page.get("Contents", [])]
         # A store that keeps objects in files lists its unfinished uploads too, under other names.
         return [key for key in listed if _OBJECT.search(key)]
-
-    async def _get(self, s3: Any, key: str) -> bytes:
-        answer = await s3.get_object(Bucket=self.bucket.name, Key=key)
-        return await answer["Body"].read()
 
 
 def _footer(body: bytes) -> dict[str, Any]:
