@@ -2,11 +2,11 @@
 
 import asyncio
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
-from aiobotocore.session import AioSession
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from redis.asyncio import Redis
 
@@ -14,7 +14,6 @@ from dataforge.stream.topics import TopicSpec, ensure_topics
 
 from devstack.bench.workers import stored
 from devstack.embedded import EmbeddedServers
-from devstack.model import Endpoints
 from devstack.oracle.landed import Bucket
 from devstack.servers.kafka import new_cluster_id
 
@@ -86,22 +85,12 @@ async def test_the_cache_drops_what_was_not_asked_for_lately_and_starts_empty(se
         assert await client.dbsize() == 0
 
 
-def s3(reach: Endpoints, *, secret: str = "") -> Any:
-    return AioSession().create_client(
-        "s3",
-        endpoint_url=reach.s3_endpoint,
-        region_name=reach.s3_region,
-        aws_access_key_id=reach.s3_access_key,
-        aws_secret_access_key=secret or reach.s3_secret_key,
-    )
-
-
 async def test_s3proxy_keeps_objects_and_lets_the_first_writer_win(servers: EmbeddedServers):
     reach = servers.endpoints
-    async with s3(reach) as client:
+    async with Bucket.of(reach).client() as client:
         await client.put_object(Bucket=reach.s3_bucket, Key="landing/a/0/1", Body=LARGE, IfNoneMatch="*")
     again(servers, "s3proxy")
-    async with s3(reach) as client:
+    async with Bucket.of(reach).client() as client:
         with pytest.raises(client.exceptions.ClientError, match="PreconditionFailed"):
             await client.put_object(Bucket=reach.s3_bucket, Key="landing/a/0/1", Body=b"", IfNoneMatch="*")
         found = await client.get_object(Bucket=reach.s3_bucket, Key="landing/a/0/1")
@@ -110,12 +99,12 @@ async def test_s3proxy_keeps_objects_and_lets_the_first_writer_win(servers: Embe
 
 async def test_what_a_killed_s3proxy_left_half_written_is_gone_when_it_is_back(servers: EmbeddedServers):
     reach = servers.endpoints
-    async with s3(reach) as client:
+    async with Bucket.of(reach).client() as client:
         await client.put_object(Bucket=reach.s3_bucket, Key="landing/b/0/1-2", Body=b"whole")
     [whole] = servers.logs.parent.rglob("landing/b/0/1-2")
     whole.with_name("1-2-3f2504e0-4f89-41d3-9a0c-0305e82c3301").write_bytes(b"ha")
     again(servers, "s3proxy")
-    async with s3(reach) as client:
+    async with Bucket.of(reach).client() as client:
         listed = await client.list_objects_v2(Bucket=reach.s3_bucket, Prefix="landing/b/")
         assert [entry["Key"] for entry in listed["Contents"]] == ["landing/b/0/1-2"]
 
@@ -130,7 +119,7 @@ async def test_more_large_objects_are_read_than_a_client_has_connections(servers
 
 
 async def test_s3proxy_refuses_a_wrong_key(servers: EmbeddedServers):
-    async with s3(servers.endpoints, secret="wrong") as client:
+    async with replace(Bucket.of(servers.endpoints), secret_key="wrong").client() as client:
         with pytest.raises(client.exceptions.ClientError, match="SignatureDoesNotMatch"):
             await client.list_objects_v2(Bucket=servers.endpoints.s3_bucket)
 

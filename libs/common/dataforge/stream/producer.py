@@ -28,13 +28,12 @@ class BatchProducer:
         self,
         bootstrap: str,
         *,
-        compression: str = "zstd",
         max_batch_bytes: int = 512 * 1024,
         max_record_bytes: int = 8 * 1024 * 1024,
         request_timeout_s: float = 20,
         client_id: str = "dataforge",
     ) -> None:
-        self._bootstrap, self._compression, self._client_id = bootstrap, compression, client_id
+        self._bootstrap, self._client_id = bootstrap, client_id
         self._max_batch_bytes, self._max_record_bytes = max_batch_bytes, max_record_bytes
         self._request_timeout_s = request_timeout_s
         self._locks: defaultdict[tuple[str, int], asyncio.Lock] = defaultdict(asyncio.Lock)
@@ -47,7 +46,7 @@ class BatchProducer:
             client_id=self._client_id,
             acks="all",
             enable_idempotence=True,
-            compression_type=self._compression,
+            compression_type="zstd",  # docs/adr/0021-zstd-in-the-log.md
             max_batch_size=self._max_batch_bytes,
             max_request_size=self._max_record_bytes,
             request_timeout_ms=int(self._request_timeout_s * 1000),

@@ -27,19 +27,13 @@ def kafka_batch(
     """One of Kafka's batches. `producer`: of a transaction; `aborts`: it is the marker of its end; `gap`: so many of
     its last records were compacted away.
     """
-    transaction, marker = producer >= 0, aborts is not None
-    builder = DefaultRecordBatchBuilder(2, CODECS[codec], int(transaction), producer, 0, 0, 2**20)
-    for number in range(records + gap if not marker else 1):
+    marker = aborts is not None
+    builder = DefaultRecordBatchBuilder(2, CODECS[codec], int(producer >= 0), producer, 0, 0, 2**20)
+    for number in range(records):
         key = struct.pack(">hh", 0, 0 if aborts else 1) if marker else b"%d" % number
         builder.append(number, 1_000 + number, key, b"value %d" % (base + number), [("df", b"x")])
     whole = bytearray(builder.build())
-    whole[:8] = struct.pack(">q", base)
-    if gap:
-        kept = DefaultRecordBatchBuilder(2, CODECS[codec], int(transaction), producer, 0, 0, 2**20)
-        for number in range(records):
-            kept.append(number, 1_000 + number, b"%d" % number, b"value %d" % (base + number), [("df", b"x")])
-        last_delta, whole = whole[23:27], bytearray(kept.build())
-        whole[:8], whole[23:27] = struct.pack(">q", base), last_delta
+    whole[:8], whole[23:27] = struct.pack(">q", base), struct.pack(">i", records + gap - 1)
     if marker:
         whole[21:23] = struct.pack(">h", struct.unpack(">h", whole[21:23])[0] | _CONTROL)
     whole[17:21] = struct.pack(">I", calc_crc32c(bytes(whole[21:])))

@@ -81,7 +81,7 @@ async def test_sends_to_one_partition_wait_for_each_other(kafka: str, topic: str
 async def test_a_failed_send_is_fatal(kafka: str) -> None:
     small = TopicSpec(f"test.{uuid4().hex[:8]}", 1, max_message_bytes=1000)
     await ensure_topics(kafka, [small])
-    producer = BatchProducer(kafka, compression="zstd")
+    producer = BatchProducer(kafka)
     await producer.start()
     try:
         with pytest.raises(Fatal, match="result is unknown"):

@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import OffsetOutOfRangeError
 
+from devstack.oracle.landed import Bucket
 from devstack.oracle.verify.findings import Check
 
 _OBJECT = re.compile(r"/(\d{20})\.parquet$")
@@ -32,13 +33,13 @@ class Row(NamedTuple):
 class Objects:
     """The landing objects of one bucket, by an aioboto3 client."""
 
-    def __init__(self, s3: Any, bucket: str) -> None:
+    def __init__(self, s3: Any, bucket: Bucket) -> None:
         self._s3, self._bucket = s3, bucket
 
     async def keys(self, topic: str, partition: int) -> AsyncIterator[str]:
         """In order. A store that keeps objects in files lists unfinished uploads too, under other names."""
         pages = self._s3.get_paginator("list_objects_v2").paginate(
-            Bucket=self._bucket, Prefix=f"landing/{topic}/{partition}/"
+            Bucket=self._bucket.name, Prefix=f"landing/{topic}/{partition}/"
         )
         async for page in pages:
             for item in page.get("Contents", []):
@@ -46,8 +47,7 @@ class Objects:
                     yield item["Key"]
 
     async def get(self, key: str) -> bytes:
-        answer = await self._s3.get_object(Bucket=self._bucket, Key=key)
-        return await answer["Body"].read()
+        return await self._bucket.get(self._s3, key)
 
 
 class ChainWalk:

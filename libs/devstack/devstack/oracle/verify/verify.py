@@ -59,7 +59,7 @@ async def verify(servers: Servers, event: Event, partition: int, progress: OnPro
         LogWalk(servers.kafka, event.topic("raw"), partition) as raw_log,
         LogWalk(servers.kafka, event.topic("quarantine"), partition) as quarantine_log,
     ):
-        objects = Objects(s3, servers.bucket.name)
+        objects = Objects(s3, servers.bucket)
 
         def rows(kind: str, log: LogWalk) -> AsyncIterator[Row]:
             chain = ChainWalk(objects, event.topic(kind), partition, log.end, checks[f"{kind} landing"])
